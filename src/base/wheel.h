@@ -1,0 +1,40 @@
+/* Timers: a hierarchical timing wheel in milliseconds. Start, move and stop are O(1); the tick that
+ * fires them is O(1) per timer. Knows no clock: the owner says what time it is, so the simulator
+ * and epoll share it. Single-threaded. A timer may be started, stopped and freed from any callback,
+ * its own included. Fires never early, at most one tick (1 ms) late with respect to the `now` given
+ * to wheel_run. Timers of the same ms fire in the order they were started. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/list.h"
+
+#define WHEEL_LEVELS 6   /* 64^6 ms: beyond any time-out; longer ones are clamped */
+#define WHEEL_SLOTS  64
+
+struct timer {
+	struct list link;
+	uint64_t at; /* ms; valid while pending */
+	void (*fire)(struct timer *t);
+};
+
+struct wheel {
+	uint64_t now;                 /* ms of the last wheel_run */
+	uint64_t used[WHEEL_LEVELS];  /* bitmap: slot not empty */
+	struct list slot[WHEEL_LEVELS][WHEEL_SLOTS];
+	unsigned count;               /* pending timers */
+};
+
+void wheel_init(struct wheel *w, uint64_t now_ms);
+void timer_init(struct timer *t, void (*fire)(struct timer *));
+static inline bool timer_pending(const struct timer *t)
+{
+	return !list_empty(&t->link);
+}
+/* Starts or moves. at_ms in the past fires at the next wheel_run. */
+void timer_start(struct wheel *w, struct timer *t, uint64_t at_ms);
+void timer_stop(struct wheel *w, struct timer *t); /* no-op when not pending */
+/* Fires everything due at now_ms; now never goes backwards. */
+void wheel_run(struct wheel *w, uint64_t now_ms);
+/* The earliest time at which wheel_run may have something to do (never later than the earliest
+ * timer), or UINT64_MAX. */
+uint64_t wheel_next(const struct wheel *w);

@@ -1,0 +1,107 @@
+/* The event loop: one per thread. It waits for readiness, resumes coroutines, runs parked callbacks,
+ * timers and the inbox.
+ *
+ * A struct iofd is a descriptor known to a loop. It is registered once, edge-triggered, for both
+ * directions; `ready` remembers what the kernel said and nobody has consumed yet. Consumers read or
+ * write only when `ready` says so, and clear the bit when the call came back short or with -EAGAIN
+ * (io_recv and friends below do). At most one coroutine waits per direction; when none does, the
+ * parked callback is called for read or hang-up events.
+ *
+ * Registration is lazy: iofd_init makes no system call; the first wait registers. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/list.h"
+#include "base/wheel.h"
+#include "co/co.h"
+#include "io/sys.h"
+
+#define IO_R   1u /* readable, or the end */
+#define IO_W   2u /* writable */
+#define IO_HUP 4u /* both directions are gone, or an error is pending */
+#define IO_RDHUP 8u /* the peer sent its FIN: a short read does not mean "drained" */
+
+struct iofd {
+	int fd;              /* -1: closed */
+	uint8_t ready;       /* IO_* bits not yet consumed */
+	bool registered;
+	bool stalled_fair;   /* internal: yielded its turn */
+	struct co *reader, *writer;
+	void (*parked)(struct iofd *f); /* on the loop's stack; NULL: events only set `ready` */
+};
+
+/* A message to another thread's loop. The struct belongs to the receiver from post until run. */
+struct io_msg {
+	struct io_msg *next;
+	void (*run)(struct io_msg *m); /* on the receiver's loop stack */
+};
+
+struct io_loop;
+extern _Thread_local struct io_loop *io_loop; /* of this thread */
+
+/* Makes the calling thread's loop (and its co_sched). -errno on failure. */
+int io_loop_init(unsigned index);
+void io_loop_fini(void);
+/* Runs until io_loop_stop. Each turn: wait, events, timers, inbox, ready coroutines, `turn_end` hooks. */
+void io_loop_run(void);
+/* One turn, waiting at most max_wait_ms: tests and the simulator. */
+void io_loop_turn(uint64_t max_wait_ms);
+void io_loop_stop(void);
+unsigned io_loop_index(void); /* as given to io_loop_init: 0 .. threads-1 */
+
+/* Called at the end of every turn in which it was armed (io_turn_end_arm): log flushing. */
+struct io_turn_end {
+	struct list link;
+	void (*run)(struct io_turn_end *h);
+};
+void io_turn_end_init(struct io_turn_end *h, void (*run)(struct io_turn_end *));
+void io_turn_end_arm(struct io_turn_end *h); /* idempotent within a turn */
+
+/* From any thread. */
+void io_post(struct io_loop *to, struct io_msg *m);
+
+/* Time of this turn. */
+static inline uint64_t io_now_ms(void)
+{
+	return co_sched.now_ms;
+}
+static inline uint64_t io_after(uint64_t ms) /* a deadline; ms == 0 or CO_NEVER: never */
+{
+	return ms == 0 || ms == CO_NEVER ? CO_NEVER : co_sched.now_ms + ms;
+}
+/* Wall clock of this turn. */
+uint64_t io_wall_ms(void);
+/* Cached texts of the wall clock, valid until the next turn. */
+struct span; 
+struct span io_time_http(void);    /* Sun, 06 Nov 1994 08:49:37 GMT */
+struct span io_time_log(void);     /* 06/Nov/1994:08:49:37 +0000, local */
+struct span io_time_iso8601(void); /* 1994-11-06T08:49:37+00:00, local */
+struct span io_time_err(void);     /* 1994/11/06 08:49:37, local */
+struct span io_time_syslog(void);  /* Nov  6 08:49:37, local */
+/* Not for secrets that outlive the process: a per-thread generator seeded from sys->random. */
+uint64_t io_rand64(void);
+
+/* Takes over fd. parked may be NULL. */
+void iofd_init(struct iofd *f, int fd, void (*parked)(struct iofd *));
+/* Registers now (a parked descriptor must be, or nothing is ever reported). 0 or -errno. */
+int iofd_register(struct iofd *f);
+/* Level-triggered, shared among threads (EPOLLEXCLUSIVE): listening sockets. */
+int iofd_register_listener(struct iofd *f);
+/* Leaves the loop but keeps the descriptor open (handing an idle socket to another thread). */
+void iofd_unregister(struct iofd *f);
+/* Closes; pending events of this turn are forgotten; waiting coroutines get -EBADF. Idempotent. */
+void iofd_close(struct iofd *f);
+
+/* Waits until one of `what` (IO_R, IO_W) is ready. Returns the ready bits, -ETIMEDOUT, -ECANCELED. */
+MAY_SUSPEND int iofd_wait(struct iofd *f, unsigned what, uint64_t deadline_ms);
+
+/* Without waiting: >0 bytes, 0 at the end of the stream, -EAGAIN, or -errno. They keep `ready` right:
+ * a short read means drained (unless IO_RDHUP or IO_HUP was seen), a short write means full. */
+ssize_t iofd_recv(struct iofd *f, void *p, size_t n);
+ssize_t iofd_writev(struct iofd *f, const struct iovec *iov, int n);
+ssize_t iofd_sendfile(struct iofd *f, int in, off_t *off, size_t n);
+ssize_t iofd_splice_in(struct iofd *f, int pipe_w, size_t n);   /* socket to pipe */
+ssize_t iofd_splice_out(struct iofd *f, int pipe_r, size_t n);  /* pipe to socket */
+/* Starts to connect and waits. 0, -ETIMEDOUT, -ECANCELED or -errno. */
+MAY_SUSPEND int iofd_connect(struct iofd *f, const struct sockaddr *sa, socklen_t len, uint64_t deadline_ms);
