@@ -1,6 +1,6 @@
 /* An arena hands out memory that is given back all at once: a snapshot's, a request's.
  *
- * Owner: one thread at a time. Allocations are aligned to 16 bytes and live until arena_reset or
+ * Owner: one thread at a time. Allocations are aligned to 16 bytes and live until
  * arena_fini. Every arena has a ceiling in bytes; above it, and when the system has no memory,
  * arena_alloc returns NULL and the request fails with FAIL_NO_MEMORY. Chunks of ARENA_CHUNK bytes
  * come from a per-thread stash, so a request arena costs no malloc when warm. Under ASan each
@@ -25,12 +25,15 @@ void arena_init(struct arena *a, size_t ceiling);
 /* Gives everything back. The arena may be used again. */
 void arena_fini(struct arena *a);
 
+/* Frees the calling thread's stash of chunks: at the end of a thread (io_loop_fini does it). */
+void arena_thread_fini(void);
+
 void *arena_alloc_slow(struct arena *a, size_t n);
 
 /* n bytes, not cleared; NULL above the ceiling. n == 0 gives a valid unique-enough pointer. */
 static inline void *arena_alloc(struct arena *a, size_t n)
 {
-#if !defined(__SANITIZE_ADDRESS__)
+#if !defined(BUILT_WITH_ASAN)
 	size_t r = (n + 15) & ~(size_t)15;
 
 	if (likely(r >= n && r <= (size_t)(a->end - a->at))) {

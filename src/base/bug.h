@@ -5,7 +5,25 @@
  * only: bad input and failing systems are errors that a request survives. */
 #pragma once
 
-[[noreturn]] void bug_report(const char *file, int line, const char *cond);
+/* Set when this build runs under AddressSanitizer or ThreadSanitizer, with either compiler. */
+#if defined(__SANITIZE_ADDRESS__)
+#define BUILT_WITH_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define BUILT_WITH_ASAN 1
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define BUILT_WITH_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define BUILT_WITH_TSAN 1
+#endif
+#endif
+
+/* The error log's descriptor, set by main/; -1: none but stderr. */
+extern int bug_log_fd;
+__attribute__((noreturn)) void bug_report(const char *file, int line, const char *cond);
 
 #define BUG_ON(cond)                                                                               \
 	do {                                                                                       \

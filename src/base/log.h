@@ -6,7 +6,8 @@
  * Line format, as nginx writes it:
  *   YYYY/MM/DD HH:MM:SS [level] PID#TID: *CONN message[ (errno: text)][, client: ...]...
  * Control bytes in a message are written as \xNN. Secrets never come here. A line is cut at 2048
- * bytes. Writing is one write(2) per sink, through the sink's own function; it never suspends. */
+ * bytes; it ends with a line feed. A sink that logs while writing is not heard. A NULL logger means
+ * log_main. Writing is one write(2) per sink, through the sink's own function; it never suspends. */
 #pragma once
 #include <stdarg.h>
 #include <stdbool.h>

@@ -2,7 +2,8 @@
  *
  * mem_* is for things that grow or live long (tables, registries). A slab is a per-thread LIFO stash
  * of objects of one size: connections, buffers, timers. A slab object must be given back on the
- * thread that took it or through mem_free on any other; the slab keeps at most `keep` free ones. */
+ * thread that took it or through mem_free on any other; the slab keeps at most `keep` free ones.
+ * Under ASan every object is its own malloc, so that use after slab_give is seen. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -34,3 +35,8 @@ void slab_fini(struct slab *s);
 /* Not cleared; NULL when there is no memory. */
 void *slab_take(struct slab *s);
 void slab_give(struct slab *s, void *obj);
+/* An object leaves for good: another thread will mem_free it. Called by the thread that took it. */
+static inline void slab_disown(struct slab *s)
+{
+	s->nused--;
+}
