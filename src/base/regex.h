@@ -2,6 +2,7 @@
  * all threads; match data and a JIT stack are per thread. Matching has a ceiling (match and depth
  * limit), so a hostile subject ends as "no match" with a counted error, never as a hang. */
 #pragma once
+#include <stdatomic.h>
 #include "base/span.h"
 
 struct regex;
@@ -18,5 +19,7 @@ bool regex_name_at(const struct regex *re, unsigned i, struct span *name, unsign
 /* Returns the number of capture pairs filled (>= 1) or 0 for no match (also on a limit). caps holds
  * start, end offsets per group, -1 for groups that did not take part; max pairs. */
 int regex_match(const struct regex *re, struct span subject, int *caps, int max);
+/* Matches that ended at a limit or for lack of memory, since the process started. */
+extern _Atomic uint64_t regex_errors;
 /* Frees what this thread holds. */
 void regex_thread_fini(void);

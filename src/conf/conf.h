@@ -82,7 +82,9 @@ struct conf_tmpls { struct tmpl **v; size_t n, cap; };
 enum conf_flags {
 	CONF_MULTI = 1, /* may be given more than once in a block; the first one here drops what was inherited */
 	CONF_NO_DROP = 2, /* with CONF_MULTI: adds to what was inherited */
-	CONF_DEPRECATED = 4, /* warns; arg2 of help tells what to write instead */
+	CONF_DEPRECATED = 4, /* warns; help tells what to write instead */
+	CONF_EARLY = 8, /* a block of data, not of directives (types, map): applied with the simple
+			 * directives, so that it counts for all child blocks wherever it stands */
 };
 
 struct conf_row {
@@ -117,6 +119,9 @@ struct conf_row {
 	{.name = nm, .where = wh, .min = lo, .max = hi, .kind = CONF_CUSTOM, .flags = fl, .set = fn, .help = h}
 #define MBLOCK(nm, wh, lo, hi, fn, h)                                                              \
 	{.name = nm, .where = wh, .min = lo, .max = hi, .kind = CONF_BLOCK, .flags = CONF_MULTI, .set = fn, .help = h}
+#define MDATA(nm, wh, lo, hi, fl, fn, h) /* a CONF_EARLY block; CONF_MULTI when it may be repeated */       \
+	{.name = nm, .where = wh, .min = lo, .max = hi, .kind = CONF_BLOCK, .flags = CONF_EARLY | (fl), \
+	 .set = fn, .help = h}
 #define MIGNORED(nm, wh, lo, hi, h)                                                                \
 	{.name = nm, .where = wh, .min = lo, .max = hi, .kind = CONF_IGNORED, .flags = CONF_MULTI, .help = h}
 #define MEND {.name = NULL}
@@ -147,11 +152,15 @@ struct conf_scope {
 	uint64_t *seen;      /* bitmap over rows: used here (duplicates, first use) */
 	struct conf_node *node;
 	void *owner;         /* the object this block defines: struct server, struct location, ... */
-	struct conf_scope *next_done;
+	struct var_table *vars; /* for the templates of this scope and below (template.h); may be NULL */
 };
 
 struct snapshot;
 struct opener;
+struct conf_error;
+
+/* When something put off with conf_later runs. Stages run in ascending order, FIFO within one. */
+enum conf_stage { CONF_LINK_NAMES, CONF_LINK_OBJECTS, CONF_LINK_LAST };
 
 /* One configuration being read. */
 struct conf_ctx {
@@ -161,13 +170,19 @@ struct conf_ctx {
 	struct conf_file *files;   /* in order of opening */
 	struct conf_node *root;    /* pseudo-node whose children are the main directives */
 	unsigned errors, warnings;
-	struct list later;         /* put off to the end */
+	struct list later[CONF_LINK_LAST + 1]; /* put off to the end, per stage */
 	struct list errors_list;   /* struct conf_error, sorted as found */
 	bool test;                 /* -t: nothing may be changed outside */
 	struct span prefix;        /* with / at the end: logs and temporary folders are relative to it */
 	struct span conf_prefix;   /* with /: includes, certificates, password files */
 	uint32_t next_seq;
+	unsigned includes;         /* files included so far */
+	struct conf_error *last_error; /* what conf_remedy belongs to; NULL: it was not kept */
 };
+
+/* Empty, with an empty root; prefix, snapshot and test are the caller's to set before parsing.
+ * CONF_ERR: no memory. */
+int conf_ctx_init(struct conf_ctx *ctx, struct arena *a, struct opener *o);
 
 /* What a row's set() is called with. */
 struct conf_call {
@@ -186,10 +201,16 @@ struct conf_call {
 void conf_mods_init(struct conf_mod *const *mods);
 /* nginx's own directive names (from reference data), so that a missing one is named as such. */
 bool conf_known_to_nginx(struct span name);
+/* The module of nginx that has this directive ("ngx_http_ssi_filter_module"), or NULL. */
+const char *conf_known_module(struct span name);
+
+#define CONF_DEPTH_MAX 64        /* nested blocks; nested includes */
+#define CONF_WORD_MAX (64 * 1024) /* bytes of one word */
 
 /* Reads path and its includes. Syntax errors are reported; what could be read is in ctx->root. */
 int conf_parse(struct conf_ctx *ctx, struct span path);
-/* Parses text as if it came from a file called name: for -g and tests. Appended to ctx->root. */
+/* Parses text as if it came from a file called name: for -g and tests. Appended to ctx->root. Problems
+ * of a text called "command line" are reported as nginx does for -g. */
 int conf_parse_text(struct conf_ctx *ctx, struct span name, struct span text);
 /* Applies the whole tree in a new main scope, then runs what was put off. 0 when there were no errors. */
 int conf_apply_all(struct conf_ctx *ctx, struct conf_scope **main_scope);
@@ -199,7 +220,8 @@ struct conf_scope *conf_scope_new(struct conf_call *c, enum conf_where where, vo
 /* ... and its content: simple directives, then blocks, then the modules' done(). */
 int conf_apply(struct conf_call *c, struct conf_scope *s);
 
-/* The struct of a module in a scope: for reading, ... */
+/* The struct of a module in a scope: for reading, ... Lists in a copied struct still share their array
+ * with the parent's: start afresh on conf_first_here, or set cap = n before the first append. */
 static inline void *conf_get(const struct conf_scope *s, const struct conf_mod *m)
 {
 	return s->slots[m->slot];
@@ -215,12 +237,22 @@ static inline void *conf_mine(struct conf_call *c)
 bool conf_first_here(const struct conf_call *c);
 /* The nearest scope of that kind, the current one included; NULL when there is none. */
 struct conf_scope *conf_scope_up(struct conf_scope *s, uint32_t where);
-/* Runs fn(c-like call with the same scope and node, arg) after the whole tree is applied. Stages run
- * in ascending order, FIFO within one. */
-enum conf_stage { CONF_LINK_NAMES, CONF_LINK_OBJECTS, CONF_LINK_LAST };
+/* Runs fn(c-like call with the same scope and node, arg) after the whole tree is applied. fn may put
+ * off more, for its own stage or a later one; for an earlier one it is run next. */
 int conf_later(struct conf_call *c, enum conf_stage stage, int (*fn)(struct conf_call *c, void *arg), void *arg);
 
+/* The same call about another node: how a block reports about its lines of data (map, types, ...). */
+static inline struct conf_call conf_call_on(const struct conf_call *c, struct conf_node *node)
+{
+	struct conf_call k = *c;
+
+	k.node = node;
+	return k;
+}
+
 /* ---- problems ---- */
+
+#define CONF_ERRORS_MAX 200 /* problems kept; the rest is only counted */
 
 struct conf_error {
 	struct list link;
@@ -256,11 +288,12 @@ static inline unsigned conf_nargs(const struct conf_call *c) /* the directive no
 bool conf_param(struct span word, const char *name, struct span *value);
 
 /* Parsers of values: false when malformed or out of range. */
-bool conf_parse_size(struct span s, int64_t *bytes);   /* 10 4k 1m (1g where nginx's offsets allow) */
-bool conf_parse_msec(struct span s, int64_t *ms);      /* 1h30m 500ms 30 (s) */
-bool conf_parse_sec(struct span s, int64_t *sec);
-bool conf_parse_flag(struct span s, bool *on);
-/* Absolute path: relative ones get the configuration prefix (or the prefix for logs and temp). */
+bool conf_parse_size(struct span s, int64_t *bytes);   /* 10 4k 1m; also 1g, which nginx takes for offsets only */
+bool conf_parse_msec(struct span s, int64_t *ms);      /* 1h30m 500ms 30 (s); units w d h m s ms, descending */
+bool conf_parse_sec(struct span s, int64_t *sec);      /* y M w d h m s */
+bool conf_parse_flag(struct span s, bool *on);         /* on, off; any case */
+/* Absolute path, zero-terminated: relative ones get the configuration prefix (or the prefix for logs and
+ * temp). p == NULL: no memory, reported. */
 struct span conf_path(struct conf_ctx *ctx, struct span path, bool conf_relative);
 
 /* Distance-based suggestion among all rows allowed in `where`: the nearest name or NULL. */

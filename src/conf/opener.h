@@ -46,4 +46,28 @@ struct opener_ops {
 	int (*resolve)(struct opener *o, struct span host, struct sockaddr_storage *sa, size_t max);
 	/* stat of a path for start-up checks. */
 	int (*exists)(struct opener *o, struct span path);
+	/* A file of the configuration itself: the one thing that is read offline too. NULL: read_file. */
+	int (*read_conf)(struct opener *o, struct span path, struct arena *a, struct span *text);
 };
+
+/* A number that is never an open descriptor: what openers give that open nothing. */
+#define OPENER_NO_FD 0x7fffffff
+
+/* -t --offline. Configuration files and globs are read through another opener; other files are empty,
+ * logs and sockets OPENER_NO_FD, every name resolves to 192.0.2.1. */
+struct opener_offline {
+	struct opener opener;
+	struct opener *files;
+};
+void opener_offline_init(struct opener_offline *o, struct opener *files);
+
+/* For tests: a table of path and text that ends with an empty path. Names resolve to 127.0.0.1, except
+ * those that end in ".invalid". */
+struct opener_file {
+	struct span path, text;
+};
+struct opener_memory {
+	struct opener opener;
+	const struct opener_file *files;
+};
+void opener_memory_init(struct opener_memory *o, const struct opener_file *files);

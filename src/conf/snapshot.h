@@ -10,6 +10,7 @@
 #include "conf/conf.h"
 
 #define THREADS_MAX 256
+#define SNAPSHOT_ARENA_MAX ((size_t)1 << 30) /* bytes of configuration */
 
 struct snapshot {
 	struct arena arena;
@@ -17,12 +18,14 @@ struct snapshot {
 	void *http, *stream;      /* struct http_main *, ...: set by their blocks */
 	uint64_t generation;      /* 1, 2, ... */
 	struct list on_free;      /* destructors */
+	unsigned nthreads;
 	_Atomic unsigned holders; /* threads that have it as current or have requests on it, + the loader */
 	struct { unsigned refs; bool current; char pad[56]; } per_thread[]; /* nthreads of them */
 };
 
+/* Held by the loader. NULL: no memory. */
 struct snapshot *snapshot_new(unsigned nthreads, uint64_t generation);
-/* Runs fn(arg) when the snapshot dies. */
+/* Runs fn(arg) when the snapshot dies. -ENOMEM when there is no memory; fn is then not registered. */
 int snapshot_on_free(struct snapshot *s, void (*fn)(void *arg), void *arg);
 /* The loader's own hold is dropped; called once when the snapshot is published or refused. */
 void snapshot_drop_loader(struct snapshot *s);
@@ -31,6 +34,6 @@ void snapshot_drop_loader(struct snapshot *s);
 struct snapshot *snapshot_current(void);
 /* Makes s current for the calling thread (takes a hold; the old one is let go). s may be NULL at exit. */
 void snapshot_switch(struct snapshot *s, unsigned thread);
-/* Calling thread only. */
+/* Calling thread only; s must be its current one or have a reference of it already. */
 struct snapshot *snapshot_ref(struct snapshot *s);
 void snapshot_unref(struct snapshot *s);

@@ -18,20 +18,20 @@ enum var_flags {
 	VAR_NO_CACHE = 1,   /* ask the getter each time */
 	VAR_CHANGEABLE = 2, /* `set`, `map`, ... may redefine it */
 	VAR_PREFIX = 4,     /* name is a prefix: http_, arg_, ...; the getter gets the rest of the name */
-	VAR_WEAK = 8,       /* may be replaced by a definition of a module (map over built-in changeable) */
+	VAR_WEAK = 8,       /* defined by `set`: until it is set, a prefix variable of that name shows through */
 };
 
 struct var {
 	struct span name;    /* without $, lower case */
 	/* *out: the value, valid as long as the request. Returns false when the variable is "not found"
-	 * (empty in text, false in conditions, "-" in logs). data as registered; for prefix variables a
-	 * pointer to struct var_suffix. */
+	 * (empty in text, false in conditions, "-" in logs). NULL: the value is only what var_set stored.
+	 * data as registered; for prefix variables self->suffix is the rest of the name. */
 	bool (*get)(struct var_ctx *v, const struct var *self, struct span *out);
 	bool (*set)(struct var_ctx *v, const struct var *self, struct span value); /* may be NULL */
 	uintptr_t data;
 	struct span suffix;  /* prefix variables: what follows the prefix, as used */
 	uint8_t flags;
-	int slot;            /* index in var_ctx.slots */
+	int slot;            /* index in var_ctx.slots; -1: no template uses it, nothing is cached */
 };
 
 struct var_slot {
@@ -44,11 +44,12 @@ enum { VAR_UNKNOWN, VAR_FOUND, VAR_NOT_FOUND, VAR_BUSY };
 struct var_table;
 struct var_table *var_table_new(struct arena *a);
 unsigned var_table_slots(const struct var_table *t); /* after linking */
-/* Built-in variables: an array that ends with an empty name. */
+/* Built-in variables: an array that ends with an empty name. Copied; slot need not be set. BUG on a name
+ * that is there already. CONF_ERR: no memory. */
 int var_table_add(struct var_table *t, const struct var *vars);
 /* A definition by a directive (set, map, geo, named captures, ...): returns the variable to fill in, or
  * NULL with an error reported ("the duplicate "x" variable"). An existing changeable one is returned
- * as is. name without $. */
+ * as is. name without $, any case. */
 struct var *var_define(struct conf_call *c, struct var_table *t, struct span name, uint8_t flags);
 /* The variable of that name, made as a placeholder when not defined yet; resolved in CONF_LINK_NAMES
  * ("unknown "x" variable" is reported at the call's word). */
@@ -64,7 +65,9 @@ struct var_ctx {
 	int *caps;                 /* $1..$9 as offset pairs into subject; NULL: none */
 	int ncaps;                 /* pairs */
 	bool failed;               /* memory ran out or a value was too long; the request must end */
+	unsigned depth;            /* getters inside getters; above VAR_DEPTH_MAX a value is empty */
 };
+#define VAR_DEPTH_MAX 32
 #define VAR_VALUE_MAX (1024 * 1024) /* bytes of one evaluated template */
 
 /* found: may be NULL. */
@@ -75,7 +78,7 @@ void var_set(struct var_ctx *v, const struct var *var, struct span value);
 void var_forget(struct var_ctx *v, const struct var *var);
 
 struct tmpl_part {
-	enum { TMPL_TEXT, TMPL_VAR, TMPL_CAPTURE } kind;
+	enum tmpl_kind { TMPL_TEXT, TMPL_VAR, TMPL_CAPTURE } kind;
 	struct span text;   /* TMPL_TEXT */
 	struct var *var;    /* TMPL_VAR */
 	int capture;        /* TMPL_CAPTURE: $1.. */
