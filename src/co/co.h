@@ -34,6 +34,7 @@ struct co_sched {
 	uint64_t now_ms;     /* monotonic, as of this turn */
 	uint64_t turn;       /* counts loop turns, for fairness */
 	unsigned live;       /* coroutines that have not returned */
+	uint64_t resumes;    /* counts switches into coroutines, for fairness */
 };
 extern _Thread_local struct co_sched co_sched;
 
@@ -52,7 +53,8 @@ static inline struct co *co_current(void)
 }
 
 /* Suspends the current coroutine until co_wake, the deadline, or cancellation.
- * Returns the value given to co_wake, -ETIMEDOUT, or -ECANCELED. */
+ * Returns the value given to co_wake, -ETIMEDOUT (at once when the deadline has passed), or
+ * -ECANCELED. */
 MAY_SUSPEND int co_suspend(uint64_t deadline_ms);
 /* Makes a suspended coroutine ready; its co_suspend returns value. The first wake-up counts, later
  * ones are ignored until it suspends again. Same thread only. */
@@ -96,8 +98,8 @@ unsigned co_waitq_wake_all(struct co_waitq *q, int value);
 /* For io/: resumes all that are on the ready list now (not those that become ready meanwhile). */
 void co_run_ready(void);
 
-/* Deepest stack use in bytes seen on this thread (painted stacks; only when built with
- * CO_CENSUS or under tests: co_census_enable(true) before the first coroutine). */
+/* Deepest stack use in bytes, of the coroutines of this thread that have returned (painted stacks;
+ * for tests: co_census_enable(true) before the first coroutine). */
 void co_census_enable(bool on);
 unsigned co_stack_census(void);
 /* Calls fn on the loop's (thread's) own big stack and returns its result: for library calls that want

@@ -1,0 +1,277 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "base/pool.h"
+#include "co/co.h"
+#include "co/stack.h"
+#include "co/tell.h"
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
+#define PAINT 0xa5a5a5a5a5a5a5a5ull
+/* Stacks that begin at the same offset in a page compete for the same cache sets: shift them. */
+#define COLOURS     16
+#define COLOUR_STEP 128
+/* Mappings left for the libraries, the heap and files. */
+#define MAPS_RESERVE 1024
+
+struct co_slab {
+	struct co_slab *next;
+	char *map;
+	size_t map_size;
+	bool mprotected;
+	struct co_slot slots[CO_SLAB_SLOTS];
+};
+
+static _Thread_local struct {
+	struct co_slab *slabs;
+	struct list idle;       /* warm ones in front, latest first; cold ones behind */
+	struct list *warm_last; /* the coldest warm one, or the head */
+	unsigned nslots, nidle, nwarm, max;
+	bool census;
+	unsigned deepest;
+} st;
+
+/* mprotect splits a mapping in two per slot, and the limit counts them for the whole process. */
+static atomic_uint mprotected_slots;
+static atomic_bool force_mprotect;
+
+static size_t page_size(void)
+{
+	return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+void co_guard_force_mprotect(bool on)
+{
+	atomic_store(&force_mprotect, on);
+}
+
+static unsigned max_map_count(void)
+{
+	int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+	char text[32];
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	long v;
+
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0)
+		return 65530;
+	text[n] = '\0';
+	v = strtol(text, NULL, 10);
+	return v <= 0 || v > INT32_MAX ? INT32_MAX : (unsigned)v;
+}
+
+unsigned co_guard_ceiling(void)
+{
+	static atomic_uint ceiling;
+	unsigned c = atomic_load(&ceiling);
+
+	if (!c) {
+		unsigned maps = max_map_count();
+
+		c = maps > 2 * MAPS_RESERVE ? (maps - MAPS_RESERVE) / 2 : maps / 4 + 1;
+		atomic_store(&ceiling, c);
+	}
+	return c;
+}
+
+void co_stacks_init(unsigned max)
+{
+	bool census = st.census;
+
+	st = (typeof(st)){.max = max, .census = census};
+	list_init(&st.idle);
+	st.warm_last = &st.idle;
+}
+
+static void slab_unmap(struct co_slab *b)
+{
+	if (b->mprotected)
+		atomic_fetch_sub(&mprotected_slots, CO_SLAB_SLOTS);
+	munmap(b->map, b->map_size);
+	mem_free(b);
+}
+
+void co_stacks_fini(void)
+{
+	BUG_ON(st.nidle != st.nslots);
+	while (st.slabs) {
+		struct co_slab *b = st.slabs;
+
+		st.slabs = b->next;
+		for (int i = 0; i < CO_SLAB_SLOTS; i++)
+			tell_unmapped(b->slots[i].tell_id);
+		slab_unmap(b);
+	}
+	st.nslots = st.nidle = st.nwarm = 0;
+	list_init(&st.idle);
+	st.warm_last = &st.idle;
+}
+
+static int slab_guard_mprotect(struct co_slab *b, size_t stride)
+{
+	if (atomic_fetch_add(&mprotected_slots, CO_SLAB_SLOTS) + CO_SLAB_SLOTS > co_guard_ceiling()) {
+		atomic_fetch_sub(&mprotected_slots, CO_SLAB_SLOTS);
+		return -EAGAIN;
+	}
+	b->mprotected = true;
+	for (int i = 0; i < CO_SLAB_SLOTS; i++)
+		if (mprotect(b->map + (size_t)i * stride, page_size(), PROT_NONE) < 0)
+			return -errno;
+	return 0;
+}
+
+static int slab_guard(struct co_slab *b, size_t stride)
+{
+	if (atomic_load(&force_mprotect))
+		return slab_guard_mprotect(b, stride);
+	for (int i = 0; i < CO_SLAB_SLOTS; i++)
+		if (madvise(b->map + (size_t)i * stride, page_size(), MADV_GUARD_INSTALL) < 0)
+			return slab_guard_mprotect(b, stride); /* before 6.13, or locked memory */
+	return 0;
+}
+
+static void slot_init(struct co_slot *s, char *guard, unsigned index)
+{
+	s->lo = guard + page_size();
+	s->top = s->lo + CO_STACK_SIZE - index % COLOURS * COLOUR_STEP;
+	s->tell_id = tell_mapped(s->lo, s->lo + CO_STACK_SIZE);
+	list_push(&st.idle, &s->link);
+	st.nidle++;
+	st.nslots++;
+}
+
+/* Maps a slab; its slots join the idle list as cold ones. */
+static int slab_map(void)
+{
+	size_t stride = CO_STACK_SIZE + page_size();
+	struct co_slab *b;
+	int err;
+
+	if (st.max && st.nslots >= st.max)
+		return -EAGAIN;
+	b = mem_zalloc(sizeof(*b));
+	if (!b)
+		return -ENOMEM;
+	b->map_size = stride * CO_SLAB_SLOTS;
+	b->map = mmap(NULL, b->map_size, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+	if (b->map == MAP_FAILED) {
+		mem_free(b);
+		return -ENOMEM;
+	}
+	/* A huge page per slab would make every stack cost all of its 128 KiB. */
+	madvise(b->map, b->map_size, MADV_NOHUGEPAGE);
+	err = slab_guard(b, stride);
+	if (err) {
+		slab_unmap(b);
+		return err;
+	}
+	b->next = st.slabs;
+	st.slabs = b;
+	for (unsigned i = 0; i < CO_SLAB_SLOTS; i++)
+		slot_init(&b->slots[i], b->map + i * stride, i);
+	return 0;
+}
+
+static void paint(uint64_t *from, uint64_t *to)
+{
+	while (from < to)
+		*from++ = PAINT;
+}
+
+/* Measures how deep the slot was used and paints that part anew. */
+static void slot_measure(struct co_slot *s)
+{
+	uint64_t *lo = (uint64_t *)s->lo, *top = (uint64_t *)s->top, *p = lo;
+
+	while (p < top && *p == PAINT)
+		p++;
+	st.deepest = MAX_OF(st.deepest, (unsigned)((char *)top - (char *)p));
+	paint(p, top);
+}
+
+struct co_slot *co_slot_take(int *err)
+{
+	struct co_slot *s;
+
+	if (list_empty(&st.idle)) {
+		*err = slab_map();
+		if (*err)
+			return NULL;
+	}
+	if (st.max && st.nslots - st.nidle >= st.max) {
+		*err = -EAGAIN;
+		return NULL;
+	}
+	s = CONTAINER_OF(st.idle.next, struct co_slot, link);
+	if (st.warm_last == &s->link)
+		st.warm_last = &st.idle;
+	list_del(&s->link);
+	st.nidle--;
+	if (s->warm)
+		st.nwarm--;
+	s->warm = true;
+	tell_clean(s->lo, CO_STACK_SIZE);
+	if (st.census && !s->painted) {
+		paint((uint64_t *)s->lo, (uint64_t *)s->top);
+		s->painted = true;
+	}
+	return s;
+}
+
+/* Gives the pages of the coldest warm slot back. */
+static void slot_cool(void)
+{
+	struct co_slot *s = CONTAINER_OF(st.warm_last, struct co_slot, link);
+
+	st.warm_last = s->link.prev;
+	madvise(s->lo, CO_STACK_SIZE, MADV_DONTNEED);
+	s->warm = false;
+	s->painted = false;
+	st.nwarm--;
+}
+
+void co_slot_give(struct co_slot *s)
+{
+	unsigned mark;
+
+	s->co = NULL;
+	tell_clean(s->lo, CO_STACK_SIZE);
+	if (s->painted)
+		slot_measure(s);
+	list_push_front(&st.idle, &s->link);
+	if (st.warm_last == &st.idle)
+		st.warm_last = &s->link;
+	st.nidle++;
+	st.nwarm++;
+	mark = MAX_OF((unsigned)CO_IDLE_MIN, (st.nslots - st.nidle) / 4);
+	/* Two at most: the mark falls while stacks come back, and no single return pays for all. */
+	for (int i = 0; i < 2 && st.nwarm > mark; i++)
+		slot_cool();
+}
+
+unsigned co_slots_idle(void)
+{
+	return st.nidle;
+}
+
+unsigned co_slots_warm(void)
+{
+	return st.nwarm;
+}
+
+void co_census_enable(bool on)
+{
+	st.census = on;
+}
+
+unsigned co_stack_census(void)
+{
+	return st.deepest;
+}
