@@ -68,8 +68,12 @@ static void co_slot_release(struct co *co)
 	co_slot_give(slot);
 }
 
+/* These two are inlined because after a switch the processor's guess is wrong for every return from
+ * a function that was entered on the other side: each level between a caller and the switch costs
+ * some 5 ns. */
+
 /* From the thread's stack to a coroutine, until it suspends or returns. */
-static __attribute__((noinline)) void co_resume(struct co *co)
+static inline __attribute__((always_inline)) void co_resume(struct co *co)
 {
 	BUG_ON(co_sched.current || home.calling);
 	co->state = CO_RUNNING;
@@ -92,7 +96,7 @@ static __attribute__((noinline)) void co_resume(struct co *co)
 }
 
 /* From a coroutine back to the thread's stack. */
-static __attribute__((noinline)) void co_leave(struct co *co, bool forever)
+static inline __attribute__((always_inline)) void co_leave(struct co *co, bool forever)
 {
 	tell_leave(&co->tell, &home.tell, forever);
 	co_ctx_switch(&co->ctx, &home.ctx);

@@ -371,14 +371,18 @@ static void test_yield_alternates(void **state)
 /* Uses about n * 256 bytes of stack. */
 static __attribute__((noinline)) int dig(int n)
 {
-	volatile char pad[200];
+	char pad[200];
+	int r;
 
-	memset((char *)pad, n, sizeof(pad));
+	memset(pad, n, sizeof(pad));
+	__asm__ volatile("" : : "r"(pad) : "memory"); /* lest the compiler makes it a loop */
 	if (n == 0) {
 		sleeper = co_current();
 		return co_suspend(CO_NEVER);
 	}
-	return dig(n - 1) + (pad[7] != (char)n);
+	r = dig(n - 1);
+	__asm__ volatile("" : : "r"(pad) : "memory");
+	return r + (pad[7] != (char)n);
 }
 
 static int dug;
