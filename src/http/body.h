@@ -31,6 +31,10 @@ struct body_ops {
 	/* True when next would not suspend. NULL: never known, false. */
 	bool (*ready)(struct body *b);
 	void (*close)(struct body *b);
+	/* The consumer waits for a slow reader and still has *rest of the piece given last. The body may move those
+	 * bytes to memory of its own (changing *rest) and go on producing in the background, so that what it reads
+	 * from is not held. NULL: it does nothing. Filters pass it on to what they pull from only when *rest is not theirs. */
+	void (*stalled)(struct body *b, struct piece *rest);
 };
 
 struct body {
@@ -51,6 +55,11 @@ static inline bool body_ready(struct body *b)
 	return b->ops->ready && b->ops->ready(b);
 }
 void body_close(struct body *b); /* NULL is fine */
+static inline void body_stalled(struct body *b, struct piece *rest)
+{
+	if (b->ops->stalled)
+		b->ops->stalled(b, rest);
+}
 
 /* Bodies made of what is there already. Memory: the struct is the caller's (arena). */
 struct body_mem { struct body body; struct span text; };

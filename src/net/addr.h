@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include "base/bug.h"
 #include "base/span.h"
 
 /* Any address; small ones fit small. len == 0: none. */
