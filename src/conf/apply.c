@@ -129,6 +129,24 @@ static int not_allowed_here(struct conf_call *c)
 	return conf_remedy(c, "it may stand in: %s", list);
 }
 
+static int wrong_count(struct conf_call *c)
+{
+	const struct conf_row *row = c->row;
+	const struct conf_word *w = c->node->words;
+	unsigned n = conf_nargs(c);
+
+	conf_error(c, 0, "invalid number of arguments in \"%s\" directive", row->name);
+	for (unsigned i = 1; i <= n; i++)
+		if (w[i].line > w[i - 1].line && rows_find(w[i].text))
+			return conf_remedy(c, "a \";\" seems to be missing in line %u, before \"%.*s\"",
+					   w[i - 1].line, SPAN_ARG(w[i].text));
+	if (row->min == row->max)
+		return conf_remedy(c, "it takes %u, here are %u", row->min, n);
+	if (row->max == 255)
+		return conf_remedy(c, "it takes at least %u, here are %u", row->min, n);
+	return conf_remedy(c, "it takes %u to %u, here are %u", row->min, row->max, n);
+}
+
 /* nginx's checks in nginx's order: what ends it, how many words, whether it was here before. */
 static int check_form(struct conf_call *c, bool first)
 {
@@ -139,14 +157,8 @@ static int check_form(struct conf_call *c, bool first)
 		return conf_error(c, 0, "directive \"%s\" is not terminated by \";\"", row->name);
 	if (!c->node->block && row->kind == CONF_BLOCK)
 		return conf_error(c, 0, "directive \"%s\" has no opening \"{\"", row->name);
-	if (n < row->min || (row->max != 255 && n > row->max)) {
-		conf_error(c, 0, "invalid number of arguments in \"%s\" directive", row->name);
-		if (row->min == row->max)
-			return conf_remedy(c, "it takes %u, here are %u", row->min, n);
-		if (row->max == 255)
-			return conf_remedy(c, "it takes at least %u, here are %u", row->min, n);
-		return conf_remedy(c, "it takes %u to %u, here are %u", row->min, row->max, n);
-	}
+	if (n < row->min || (row->max != 255 && n > row->max))
+		return wrong_count(c);
 	if (!first && !(row->flags & CONF_MULTI))
 		return conf_error(c, 0, "\"%s\" directive is duplicate", row->name);
 	if (row->flags & CONF_DEPRECATED) {

@@ -32,13 +32,15 @@ static inline MAY_SUSPEND int stream_write(struct stream *s, const void *p, size
 
 	return stream_writev(s, &iov, 1, timeout_ms, NULL);
 }
-/* What the socket takes now: bytes, or -EAGAIN, -errno. */
+/* What the socket takes now: bytes, or -EAGAIN, -errno. After -EAGAIN the next write must begin with the same
+ * bytes: a TLS record of them may be half out. */
 ssize_t stream_try_writev(struct stream *s, const struct iovec *iov, int n);
-/* [*off, *off+n) of a file: sendfile when plain, through a buffer with TLS. max_chunk bytes per call. */
+/* [*off, *off+n) of a file: sendfile when plain, through a buffer with TLS. max_chunk bytes per call (0: no
+ * limit), other coroutines run between two. -EIO: the file is shorter. */
 MAY_SUSPEND int stream_sendfile(struct stream *s, int fd, off_t *off, size_t n, size_t max_chunk,
 				uint64_t timeout_ms);
 /* Plain streams only: moves up to n bytes between the socket and a pipe without copying.
- * in: > 0 bytes, 0 end, -EAGAIN. out: everything, waiting. */
+ * in: waits; > 0 bytes, 0 at the end; the pipe must be empty. out: everything, waiting. */
 static inline bool stream_can_splice(const struct stream *s)
 {
 	return !s->tls;
@@ -93,5 +95,6 @@ ssize_t inbuf_recv(struct inbuf *b, struct stream *s);
 /* Pipes for splice: pooled per thread. 0 or -errno. Give back only an empty one; otherwise close it. */
 int splice_pipe_take(int fds[2]);
 void splice_pipe_give(int fds[2], bool empty);
-/* Frees this thread's caches. */
+/* Frees this thread's caches (pipes, buffers, TLS sessions): at the end of a thread. */
 void stream_thread_fini(void);
+void inbuf_thread_fini(void); /* for stream_thread_fini */

@@ -98,3 +98,7 @@ ssize_t tls_try_writev(struct stream *s, const struct iovec *iov, int n);
 void tls_shutdown(struct stream *s);
 void tls_free(struct stream *s);
 bool tls_pending(struct stream *s);
+/* What must be ready before an operation that moves in this direction can go on: IO_R or IO_W. */
+unsigned tls_wants(const struct stream *s, unsigned direction);
+/* Frees this thread's buffers and client sessions. */
+void tls_thread_fini(void);

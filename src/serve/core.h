@@ -97,6 +97,12 @@ static inline struct location *location_of(const struct conf_scope *s)
 	return (s->where & (IN_LOCATION | IN_IF_LOCATION | IN_LIMIT_EXCEPT)) ? s->owner : NULL;
 }
 struct server *server_of(const struct conf_scope *s); /* NULL in http{} */
+/* A location object below the call's scope, with its own scope of kind `where`; not yet applied. Used by `location`, and
+ * by `if` and `limit_except` (LOC_IF, LOC_LIMIT_EXCEPT: not part of routing; their handler is their own or their parent's:
+ * location_handler). NULL: reported. */
+struct location *location_new(struct conf_call *c, enum location_kind kind, enum conf_where where, struct span name);
+/* The content handler that holds in a location. */
+int (*location_handler(const struct location *l))(struct req *r);
 
 /* Finds r->location for r->uri in r->server: sets location, scope, captures. 0, or 301 (auto slash: r->resp.location
  * set), or 404 for an internal one. */
