@@ -24,6 +24,9 @@ struct h1_body {
 	uint32_t read_size;        /* room to read into: grows to 64 KiB for long bodies */
 	int pipe[2]; uint32_t in_pipe; /* splice: -1 when none */
 	int64_t received;          /* body bytes given so far */
+	int64_t max;               /* more than this fails with FAIL_BODY_TOO_LARGE; -1: no limit */
+	struct span pending;       /* chunked: the next run of data, already found in `in` */
+	const char *trailer_base;  /* where trailer_fields point into */
 	/* Called once when the body is complete (last piece about to be given), e.g. to give the connection back; and never
 	 * when it is closed before. May be NULL. */
 	void (*complete)(struct h1_body *b);
