@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/list.h"
+#include "base/span.h"
 #include "base/wheel.h"
 #include "co/co.h"
 #include "io/sys.h"
@@ -26,7 +27,8 @@ struct iofd {
 	int fd;              /* -1: closed */
 	uint8_t ready;       /* IO_* bits not yet consumed */
 	bool registered;
-	bool stalled_fair;   /* internal: yielded its turn */
+	bool stalled_fair;   /* internal: a coroutine that may go on gave up its turn (see iofd_wait) */
+	bool listener;       /* internal: by iofd_register_listener */
 	struct co *reader, *writer;
 	void (*parked)(struct iofd *f); /* on the loop's stack; NULL: events only set `ready` */
 };
@@ -40,8 +42,14 @@ struct io_msg {
 struct io_loop;
 extern _Thread_local struct io_loop *io_loop; /* of this thread */
 
+/* Once per process, before any thread and before the first log line that should carry the time:
+ * log_time and hash_seed come from here on from `sys`, and SIGPIPE is ignored (sendfile and splice
+ * have no flag against it). */
+void io_clock_init(void);
+
 /* Makes the calling thread's loop (and its co_sched). -errno on failure. */
 int io_loop_init(unsigned index);
+/* All coroutines have returned, nobody posts any more; messages that have not run are dropped. */
 void io_loop_fini(void);
 /* Runs until io_loop_stop. Each turn: wait, events, timers, inbox, ready coroutines, `turn_end` hooks. */
 void io_loop_run(void);
@@ -58,7 +66,8 @@ struct io_turn_end {
 void io_turn_end_init(struct io_turn_end *h, void (*run)(struct io_turn_end *));
 void io_turn_end_arm(struct io_turn_end *h); /* idempotent within a turn */
 
-/* From any thread. */
+/* From any thread, its own included; a message runs in the receiver's next turn at the latest, and
+ * those of one sender in the order they were posted. */
 void io_post(struct io_loop *to, struct io_msg *m);
 
 /* Time of this turn. */
@@ -73,7 +82,6 @@ static inline uint64_t io_after(uint64_t ms) /* a deadline; ms == 0 or CO_NEVER:
 /* Wall clock of this turn. */
 uint64_t io_wall_ms(void);
 /* Cached texts of the wall clock, valid until the next turn. */
-struct span; 
 struct span io_time_http(void);    /* Sun, 06 Nov 1994 08:49:37 GMT */
 struct span io_time_log(void);     /* 06/Nov/1994:08:49:37 +0000, local */
 struct span io_time_iso8601(void); /* 1994-11-06T08:49:37+00:00, local */
@@ -82,7 +90,8 @@ struct span io_time_syslog(void);  /* Nov  6 08:49:37, local */
 /* Not for secrets that outlive the process: a per-thread generator seeded from sys->random. */
 uint64_t io_rand64(void);
 
-/* Takes over fd. parked may be NULL. */
+/* Takes over fd. parked may be NULL. `ready` starts as IO_R | IO_W, for nothing is known yet: the
+ * first call may come back with -EAGAIN. Registering takes IO_R back: the kernel will tell. */
 void iofd_init(struct iofd *f, int fd, void (*parked)(struct iofd *));
 /* Registers now (a parked descriptor must be, or nothing is ever reported). 0 or -errno. */
 int iofd_register(struct iofd *f);
@@ -90,14 +99,34 @@ int iofd_register(struct iofd *f);
 int iofd_register_listener(struct iofd *f);
 /* Leaves the loop but keeps the descriptor open (handing an idle socket to another thread). */
 void iofd_unregister(struct iofd *f);
-/* Closes; pending events of this turn are forgotten; waiting coroutines get -EBADF. Idempotent. */
+/* Closes; pending events of this turn are forgotten; waiting coroutines get -EBADF, and the struct
+ * must stay until they have run. Idempotent. */
 void iofd_close(struct iofd *f);
 
-/* Waits until one of `what` (IO_R, IO_W) is ready. Returns the ready bits, -ETIMEDOUT, -ECANCELED. */
+/* Waits until one of `what` (IO_R, IO_W) is ready. Returns the ready bits, -ETIMEDOUT, -ECANCELED,
+ * -EBADF when it is or was closed, or -errno when it cannot be registered. A coroutine that has spent
+ * its budget (io_budget_spent) first lets all others go, even when the descriptor is ready. */
 MAY_SUSPEND int iofd_wait(struct iofd *f, unsigned what, uint64_t deadline_ms);
 
+/* Fairness: a coroutine that has moved more than IO_BUDGET_BYTES or made more than IO_BUDGET_CALLS
+ * calls of the verbs below since it was last resumed should let others go. iofd_wait sees to it;
+ * loops that never wait call io_fair, which yields when the budget is spent (0 or -ECANCELED). */
+#define IO_BUDGET_BYTES (256 * 1024)
+#define IO_BUDGET_CALLS 64
+bool io_budget_spent(void);
+void io_budget_spend(size_t bytes); /* one call that moved so many: for users of sys->... */
+MAY_SUSPEND int io_fair(void);
+/* For users of sys->... on f->fd (datagrams: there a short read does not mean drained): the call came
+ * back with -EAGAIN, so what (IO_R or IO_W) is not ready. */
+static inline void iofd_blocked(struct iofd *f, unsigned what)
+{
+	f->ready &= (uint8_t)~what;
+}
+
 /* Without waiting: >0 bytes, 0 at the end of the stream, -EAGAIN, or -errno. They keep `ready` right:
- * a short read means drained (unless IO_RDHUP or IO_HUP was seen), a short write means full. */
+ * a short read means drained (unless IO_RDHUP or IO_HUP was seen), a short writev means full; for
+ * sendfile and splice only -EAGAIN does, for the file or the pipe may have been the reason. For byte
+ * streams; for splice_in the pipe must have room, for splice_out bytes, or -EAGAIN misleads. */
 ssize_t iofd_recv(struct iofd *f, void *p, size_t n);
 ssize_t iofd_writev(struct iofd *f, const struct iovec *iov, int n);
 ssize_t iofd_sendfile(struct iofd *f, int in, off_t *off, size_t n);

@@ -6,7 +6,7 @@
  *
  * All return >= 0, or a negative errno. They never block on sockets (descriptors are non-blocking) and
  * retry EINTR themselves. Descriptors are plain ints in both implementations; the simulator's are
- * numbers of its own. */
+ * numbers of its own. epoll_wait returns 0 when a signal ends it. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
