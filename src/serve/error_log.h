@@ -17,5 +17,6 @@ void error_log_default(struct span path);
 /* Descriptor of the first file among the main scope's sinks, -1 when there is none (stderr, syslog). */
 int error_log_fd(const struct conf_scope *main_scope);
 /* A copy of a chain's sinks for log_main, made in a: file sinks write to the same descriptors; a syslog keeps its
- * own socket. NULL: no memory. */
+ * own socket, which error_log_copy_close closes. NULL: no memory. */
 struct log_sink *error_log_copy(struct arena *a, const struct logger *l);
+void error_log_copy_close(struct log_sink *first);
