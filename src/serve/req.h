@@ -106,8 +106,16 @@ struct req {
 	int64_t limit_rate, limit_rate_after; /* bytes/s, 0: none */
 	struct upstream_log *upstream; /* attempts, for $upstream_*: proxy/; NULL: none */
 	int caps[2 * 32];             /* storage of vars.caps */
-	struct list cleanups;         /* req_cleanup */
-	void *module_data[8];         /* see req_data */
+	struct req_cleanup_item *cleanups; /* newest first */
+	struct logger logger;         /* req_logger fills it */
+	struct span log_upstream;     /* "http://127.0.0.1:80/x" while an exchange runs, for log lines */
+	struct http_port *port;       /* where it came in */
+	struct span proxy_tlvs;       /* of the PROXY protocol */
+	bool ignore_client_abort;     /* go on although the client has gone (proxy_ignore_client_abort) */
+	bool satisfied;               /* the access phase let it in (satisfy any) */
+	bool counted_reading;
+	struct location *content_location; /* where an X-Accel or error page came from, for logs */
+	uint64_t header_bytes;        /* bytes of the head that went out */
 };
 
 #define REQ_OF_VARS(v) CONTAINER_OF(v, struct req, vars)

@@ -1,0 +1,457 @@
+#include "serve/conn.h"
+#include <errno.h>
+#include <netinet/tcp.h>
+#include "base/pool.h"
+#include "serve/error_log.h"
+#include "serve/serve.h"
+
+#define CONNS_KEEP    1024 /* free conn structs kept per thread */
+#define LINGER_CHUNK  16384
+
+static _Thread_local struct {
+	struct slab slab;
+	struct list all;
+	unsigned count;
+	bool ready, draining;
+	struct conn_counters counters;
+} conns;
+void (*conns_empty)(void);
+
+static _Atomic uint64_t conn_numbers;
+
+static void conn_event(struct iofd *f);
+static void conn_timeout(struct timer *t);
+static void conn_main(void *arg);
+
+struct conn_counters *conn_counters(void)
+{
+	return &conns.counters;
+}
+
+unsigned conns_count(void)
+{
+	return conns.count;
+}
+
+bool conns_draining(void)
+{
+	return conns.draining;
+}
+
+static void conns_init(void)
+{
+	if (conns.ready)
+		return;
+	slab_init(&conns.slab, sizeof(struct conn), CONNS_KEEP);
+	list_init(&conns.all);
+	conns.ready = true;
+}
+
+void conns_thread_fini(void)
+{
+	if (conns.ready && conns.count == 0) {
+		slab_fini(&conns.slab);
+		conns.ready = false;
+	}
+}
+
+const struct sockaddr *conn_peer(const struct conn *c)
+{
+	return &c->peer.sa;
+}
+
+int conn_local(struct conn *c, struct net_addr *out)
+{
+	socklen_t len = sizeof(out->un);
+	int rc = sys->getsockname(c->stream.io.fd, &out->sa, &len);
+
+	out->len = len;
+	return rc;
+}
+
+struct http_port *conn_port(struct conn *c)
+{
+	struct snapshot *s = snapshot_current();
+	struct http_main *m = s ? s->http : NULL;
+	struct http_port *port;
+	struct net_addr local;
+
+	if (!m)
+		return NULL;
+	port = http_port_find(m, c->listener, NULL);
+	if (!port || list_empty(&port->members) || conn_local(c, &local) < 0)
+		return port;
+	return http_port_find(m, c->listener, &local.sa);
+}
+
+/* The context for messages about a connection without a request. */
+static size_t conn_log_context(const struct logger *l, char *p, size_t size)
+{
+	const struct conn *c = (const void *)(uintptr_t)l->connection;
+	char ip[ADDR_TEXT_MAX];
+	size_t n = addr_format_ip(conn_peer(c), ip, sizeof(ip));
+	int len = snprintf(p, size, ", client: %.*s, server: %.*s", (int)n, ip,
+			   SPAN_ARG(c->listener->spec.name));
+
+	return len < 0 ? 0 : MIN_OF((size_t)len, size);
+}
+
+static void conn_log(struct conn *c, enum log_level level, const char *what, struct span detail)
+{
+	struct http_port *port = conn_port(c);
+	struct logger l = {.connection = (uintptr_t)c, .context = conn_log_context};
+
+	if (!port)
+		return;
+	l.sinks = error_log_of(port->default_server->scope)->sinks;
+	log_msg(&l, level, 0, "*%llu %s%.*s", (unsigned long long)c->number, what, SPAN_ARG(detail));
+}
+
+/* ---- the end ---- */
+
+void conn_close(struct conn *c, bool reset)
+{
+	timer_stop(&co_sched.wheel, &c->timer);
+	if (c->state == CONN_IDLE)
+		conns.counters.waiting--;
+	c->state = CONN_CLOSED;
+	if (reset)
+		stream_reset(&c->stream);
+	else
+		stream_close(&c->stream);
+	inbuf_free(&c->in);
+	mem_free(c->extra);
+	list_del(&c->link);
+	slab_give(&conns.slab, c);
+	conns.count--;
+	net_conn_closed();
+	if (conns.draining && conns.count == 0 && conns_empty)
+		conns_empty();
+}
+
+/* ---- parked ---- */
+
+static int64_t conn_head_timeout(const struct http_port *port)
+{
+	const struct core_srv *srv = conf_get(port->default_server->scope, &core_srv_mod);
+
+	return srv->client_header_timeout;
+}
+
+static void conn_park(struct conn *c, enum conn_state state, int64_t timeout_ms)
+{
+	c->state = (uint8_t)state;
+	c->co = NULL;
+	c->req = NULL;
+	if (inbuf_len(&c->in) == 0)
+		inbuf_free(&c->in);
+	if (state == CONN_IDLE)
+		conns.counters.waiting++;
+	if (timeout_ms > 0)
+		timer_start(&co_sched.wheel, &c->timer, io_now_ms() + (uint64_t)timeout_ms);
+	if (iofd_register(&c->stream.io) < 0)
+		conn_close(c, false);
+}
+
+static void conn_linger_event(struct conn *c)
+{
+	static _Thread_local char scratch[LINGER_CHUNK];
+	struct http_port *port = conn_port(c);
+	const struct core_loc *loc;
+
+	for (int i = 0; i < 8; i++) {
+		ssize_t n = stream_recv(&c->stream, scratch, sizeof(scratch));
+
+		if (n == -EAGAIN)
+			break;
+		if (n <= 0 || !port || io_now_ms() >= c->linger_until) {
+			conn_close(c, false);
+			return;
+		}
+	}
+	if (!port) {
+		conn_close(c, false);
+		return;
+	}
+	loc = conf_get(port->default_server->scope, &core_loc_mod);
+	timer_start(&co_sched.wheel, &c->timer,
+		    MIN_OF(io_now_ms() + (uint64_t)loc->lingering_timeout, c->linger_until));
+}
+
+static void conn_event(struct iofd *f)
+{
+	struct conn *c = CONTAINER_OF(f, struct conn, stream.io);
+
+	switch (c->state) {
+	case CONN_LINGER:
+		conn_linger_event(c);
+		return;
+	case CONN_FRESH:
+	case CONN_IDLE:
+		break;
+	case CONN_BUSY:
+		if ((f->ready & (IO_HUP | IO_RDHUP)) && c->co && c->req && !c->req->ignore_client_abort &&
+		    !c->cancelled) {
+			c->cancelled = c->req->aborted = true;
+			co_cancel(c->co);
+		}
+		return;
+	default:
+		return;
+	}
+	if (!(f->ready & (IO_R | IO_HUP | IO_RDHUP)))
+		return;
+	if (c->state == CONN_IDLE)
+		conns.counters.waiting--;
+	c->state = CONN_BUSY;
+	timer_stop(&co_sched.wheel, &c->timer);
+	if (co_start(conn_main, c) < 0) {
+		fail_count(FAIL_NO_STACKS);
+		conn_close(c, false);
+	}
+}
+
+static void conn_timeout(struct timer *t)
+{
+	struct conn *c = CONTAINER_OF(t, struct conn, timer);
+	bool reset = false;
+
+	if (c->state == CONN_FRESH) {
+		struct http_port *port = conn_port(c);
+		const struct core_loc *l = port ? conf_get(port->default_server->scope, &core_loc_mod) : NULL;
+
+		reset = l && l->reset_timedout_connection;
+		fail_count(FAIL_CLIENT_TIMEOUT_HEAD);
+		conn_log(c, LOG_INFO, "client timed out (110: Connection timed out) while waiting for request",
+			 SPAN(""));
+	}
+	conn_close(c, reset);
+}
+
+void conn_accepted(struct listener *l, int fd, const struct net_addr *peer)
+{
+	struct http_port *port;
+	struct conn *c;
+
+	conns_init();
+	conns.counters.accepted++;
+	c = slab_take(&conns.slab);
+	if (!c) {
+		fail_count(FAIL_NO_MEMORY);
+		sys->close(fd);
+		return;
+	}
+	memset(c, 0, sizeof(*c));
+	stream_init(&c->stream, fd, conn_event);
+	timer_init(&c->timer, conn_timeout);
+	if (peer->sa.sa_family == AF_UNIX)
+		c->peer.sa.sa_family = AF_UNIX;
+	else
+		memcpy(&c->peer, &peer->sa, MIN_OF(peer->len, sizeof(c->peer)));
+	c->listener = l;
+	c->number = atomic_fetch_add_explicit(&conn_numbers, 1, memory_order_relaxed) + 1;
+	c->opened_ms = io_now_ms();
+	list_push(&conns.all, &c->link);
+	conns.count++;
+	conns.counters.handled++;
+	net_conn_opened();
+	port = conn_port(c);
+	if (!port || conns.draining) {
+		conn_close(c, false);
+		return;
+	}
+	stream_set_nodelay(&c->stream, true);
+	conn_park(c, CONN_FRESH, conn_head_timeout(port));
+}
+
+/* ---- the start: PROXY protocol and TLS ---- */
+
+static MAY_SUSPEND bool conn_proxy_line(struct conn *c, uint64_t deadline)
+{
+	struct proxy_protocol pp;
+	ssize_t n;
+
+	for (;;) {
+		n = proxy_protocol_parse(inbuf_span(&c->in), &pp);
+		if (n != PROXY_PROTOCOL_MORE)
+			break;
+		if (inbuf_len(&c->in) >= 4096 || !inbuf_reserve(&c->in, 4096, NULL) ||
+		    inbuf_read(&c->in, &c->stream, deadline) <= 0)
+			return false;
+	}
+	if (n < 0) {
+		fail_count(FAIL_CLIENT_PROXY_PROTOCOL);
+		conn_log(c, LOG_ERR, "broken header while reading PROXY protocol", SPAN(""));
+		return false;
+	}
+	c->extra = mem_zalloc(sizeof(*c->extra) + pp.tlvs.n);
+	if (!c->extra)
+		return false;
+	c->extra->proxy_src = pp.src;
+	c->extra->proxy_dst = pp.dst;
+	c->extra->tlvs_len = pp.tlvs.n;
+	if (pp.tlvs.n)
+		memcpy(c->extra->tlvs, pp.tlvs.p, pp.tlvs.n);
+	inbuf_take(&c->in, (size_t)n);
+	return true;
+}
+
+static struct tls_ctx *conn_pick_tls(void *arg, struct span sni)
+{
+	struct http_port *port = arg;
+	struct server *s = vnames_find(port, sni, NULL);
+
+	return s->tls ? s->tls : port->default_server->tls;
+}
+
+/* False: closed or to be closed. A plain request on a TLS port is left to the codec, which answers 497. */
+static MAY_SUSPEND bool conn_handshake(struct conn *c, struct http_port *port, uint64_t deadline)
+{
+	struct tls_picker picker = {conn_pick_tls, port};
+	char first;
+	int rc;
+
+	if (inbuf_len(&c->in) == 0) {
+		if (!inbuf_reserve(&c->in, 1024, NULL) || inbuf_read(&c->in, &c->stream, deadline) <= 0)
+			return false;
+	}
+	first = *inbuf_span(&c->in).p;
+	if (first != 0x16 && !(first & 0x80))
+		return true;
+	snapshot_ref(port->default_server->main->snapshot);
+	rc = tls_accept(&c->stream, &picker, port->default_server->tls, &c->in, deadline);
+	if (rc < 0) {
+		fail_count(FAIL_CLIENT_TLS);
+		conn_log(c, LOG_INFO, "SSL_do_handshake() failed while SSL handshaking: ",
+			 stream_tls_error(&c->stream));
+	}
+	snapshot_unref(port->default_server->main->snapshot);
+	c->tls = rc == 0;
+	return rc == 0;
+}
+
+static MAY_SUSPEND bool conn_greet(struct conn *c)
+{
+	struct http_port *port = conn_port(c);
+	uint64_t deadline;
+
+	if (!port)
+		return false;
+	deadline = io_after((uint64_t)conn_head_timeout(port));
+	if (port->proxy_protocol && !c->extra && !conn_proxy_line(c, deadline))
+		return false;
+	if (port->ssl && !conn_handshake(c, port, deadline))
+		return false;
+	c->greeted = true;
+	return true;
+}
+
+/* ---- serving ---- */
+
+static bool conn_has_input(struct conn *c)
+{
+	return inbuf_len(&c->in) > 0 || stream_readable(&c->stream);
+}
+
+static void conn_linger(struct conn *c)
+{
+	struct http_port *port = conn_port(c);
+	const struct core_loc *l;
+
+	if (!port || c->cancelled) {
+		conn_close(c, false);
+		return;
+	}
+	l = conf_get(port->default_server->scope, &core_loc_mod);
+	stream_shutdown(&c->stream);
+	inbuf_take(&c->in, inbuf_len(&c->in));
+	c->linger_until = io_now_ms() + (uint64_t)l->lingering_time;
+	c->co = NULL;
+	c->req = NULL;
+	c->state = CONN_LINGER;
+	inbuf_free(&c->in);
+	if (iofd_register(&c->stream.io) < 0)
+		conn_close(c, false);
+	else
+		conn_linger_event(c);
+}
+
+static int64_t conn_idle_timeout(struct conn *c)
+{
+	struct http_port *port = conn_port(c);
+	const struct core_loc *l;
+
+	if (!port)
+		return 1;
+	if (c->requests == 0)
+		return conn_head_timeout(port);
+	l = conf_get(port->default_server->scope, &core_loc_mod);
+	return l->keepalive_timeout;
+}
+
+static void conn_main(void *arg)
+{
+	struct conn *c = arg;
+	enum conn_next next = CONN_NEXT_REQUEST;
+
+	c->co = co_current();
+	if (!c->greeted && !conn_greet(c)) {
+		conn_close(c, false);
+		return;
+	}
+	while (next == CONN_NEXT_REQUEST && conn_has_input(c)) {
+		next = h1_conn_request(c);
+		c->req = NULL;
+		c->pipelined = inbuf_len(&c->in) > 0;
+	}
+	switch (next) {
+	case CONN_NEXT_REQUEST:
+		if (conns.draining && c->requests)
+			conn_close(c, false);
+		else
+			conn_park(c, c->requests ? CONN_IDLE : CONN_FRESH, conn_idle_timeout(c));
+		break;
+	case CONN_NEXT_LINGER:
+		conn_linger(c);
+		break;
+	case CONN_NEXT_TUNNEL: /* the stream was moved out */
+		stream_init(&c->stream, -1, NULL);
+		conn_close(c, false);
+		break;
+	default:
+		conn_close(c, next == CONN_NEXT_RESET);
+	}
+}
+
+/* ---- graceful end ---- */
+
+void conns_drain(void)
+{
+	struct list *l, *tmp;
+
+	conns_init();
+	conns.draining = true;
+	list_each_safe(l, tmp, &conns.all) {
+		struct conn *c = CONTAINER_OF(l, struct conn, link);
+
+		if (c->state == CONN_IDLE || (c->state == CONN_FRESH && !c->tls && c->requests == 0 &&
+					      !stream_readable(&c->stream)))
+			conn_close(c, false);
+	}
+	if (conns.count == 0 && conns_empty)
+		conns_empty();
+}
+
+void conns_abort(void)
+{
+	struct list *l, *tmp;
+
+	list_each_safe(l, tmp, &conns.all) {
+		struct conn *c = CONTAINER_OF(l, struct conn, link);
+
+		if (c->state == CONN_BUSY && c->co)
+			co_cancel(c->co);
+		else
+			conn_close(c, false);
+	}
+}

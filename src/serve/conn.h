@@ -1,0 +1,72 @@
+/* A client connection. Idle ones are this struct, parked on their loop, and nothing else: no stack, no buffer.
+ *
+ * States: FRESH (accepted, nothing read) → BUSY (a coroutine serves it) → IDLE (keep-alive, parked) → BUSY ... →
+ * LINGER (answer sent, reading the rest away, parked) → closed; or → TUNNEL (both streams belong to a struct tunnel).
+ * Owner: one thread. While BUSY, `co` is its coroutine; a hang-up of the client cancels it unless the request
+ * ignores that. */
+#pragma once
+#include "base/list.h"
+#include "net/listener.h"
+#include "net/proxy_protocol.h"
+#include "net/stream.h"
+#include "serve/core.h"
+#include "serve/req.h"
+
+enum conn_state { CONN_FRESH, CONN_BUSY, CONN_IDLE, CONN_LINGER, CONN_TUNNEL, CONN_CLOSED };
+
+/* What only some connections have. Memory: mem_*. */
+struct conn_extra {
+	struct net_addr proxy_src, proxy_dst; /* PROXY protocol */
+	size_t tlvs_len;
+	char tlvs[];
+};
+
+struct conn {
+	struct stream stream;
+	struct inbuf in;
+	struct list link;          /* of the thread */
+	struct timer timer;        /* FRESH: head time-out; IDLE: keep-alive; LINGER */
+	struct net_peer peer;      /* after PROXY protocol and realip: still the socket's own */
+	struct listener *listener;
+	struct conn_extra *extra;  /* NULL mostly */
+	struct co *co;             /* BUSY */
+	struct req *req;           /* the one in flight, NULL between */
+	uint64_t number;           /* $connection */
+	uint64_t opened_ms;
+	uint64_t linger_until;
+	uint32_t requests;         /* $connection_requests */
+	uint8_t state;
+	bool tls, greeted;         /* PROXY line and TLS handshake are behind us */
+	bool cancelled;            /* the client went away while BUSY */
+	bool pipelined;            /* this request was already in the buffer: $pipe */
+};
+
+/* For listeners' accepted(). */
+void conn_accepted(struct listener *l, int fd, const struct net_addr *peer);
+/* Ends a BUSY connection's request loop: the codec says what comes next. */
+enum conn_next { CONN_NEXT_REQUEST, CONN_NEXT_CLOSE, CONN_NEXT_LINGER, CONN_NEXT_RESET, CONN_NEXT_TUNNEL };
+/* The HTTP/1 codec (h1_conn.c): reads and serves one request. */
+MAY_SUSPEND enum conn_next h1_conn_request(struct conn *c);
+/* The port it came in on, in the current snapshot; NULL: not served any more. */
+struct http_port *conn_port(struct conn *c);
+/* The local address (getsockname, or the PROXY protocol's). */
+int conn_local(struct conn *c, struct net_addr *out);
+/* The client's address as a sockaddr (PROXY protocol's only through the variables). */
+const struct sockaddr *conn_peer(const struct conn *c);
+/* Closes and frees (not while its coroutine runs, except as the last thing it does). */
+void conn_close(struct conn *c, bool reset);
+
+/* Per-thread: graceful end. */
+void conns_drain(void);      /* idle ones close, busy ones finish without keep-alive */
+void conns_abort(void);      /* busy ones are cancelled, all close */
+unsigned conns_count(void);
+bool conns_draining(void);
+extern void (*conns_empty)(void); /* called when the last one closes while draining; may be NULL */
+void conns_thread_fini(void);
+
+struct conn_counters {
+	uint64_t accepted, handled, requests;
+	int64_t reading, writing, waiting;
+};
+/* This thread's; others read them. */
+struct conn_counters *conn_counters(void);
