@@ -17,8 +17,13 @@ struct listener {
 	unsigned nfds;           /* 1, or one per thread with reuseport */
 	int fds[256];
 	bool closing;
-	/* Called on the owning thread's loop stack for each connection; takes over fd. */
+	atomic_uint refs;        /* internal: 1, and one per socket on its way to another thread */
+	/* Called on the owning thread's loop stack for each connection; takes over fd, and counts it with
+	 * net_conn_opened before it returns. May come once or more after listener_leave, for sockets that
+	 * were on their way. */
 	void (*accepted)(struct listener *l, int fd, const struct net_addr *peer);
+	/* SOCK_DGRAM: the thread's socket can be read (level-triggered: called until it is drained). */
+	void (*datagram)(struct listener *l, int fd);
 };
 
 /* How many client connections a thread has: kept by the users (serve, stream), read by the spreader. */
@@ -30,13 +35,17 @@ unsigned net_conn_total(void);
 void net_conn_ceiling(unsigned max);
 /* All loops of the process, so that connections can be handed over. Called by each thread at its start. */
 void net_thread_join(void);
+/* Nothing is handed to it any more; what was posted before still runs on its loop's next turn. */
 void net_thread_leave(void);
 
 /* The registry: instance-wide, changed by one thread at a time. */
 struct listener *listener_find(struct span name, int type);
+/* Takes over the sockets; `accepted` or `datagram` must be set before the first thread joins. NULL: no memory
+ * (the sockets are still the caller's). */
 struct listener *listener_new(const struct listen_spec *spec, const int *fds, unsigned nfds);
 /* The calling thread starts / stops to accept. Idempotent. */
 int listener_join(struct listener *l);
 void listener_leave(struct listener *l);
+bool listener_joined(const struct listener *l); /* does the calling thread accept? */
 /* After every thread has left: closes the sockets and frees it. */
 void listener_free(struct listener *l);
