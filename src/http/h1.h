@@ -19,9 +19,14 @@ struct h1_limits {
 struct h1_parser {
 	size_t line;       /* offset of the first byte of the unfinished line */
 	size_t scanned;    /* bytes already searched for its end */
-	uint32_t nheaders, ndropped; /* dropped: invalid names ignored */
+	size_t mark;       /* offset of the colon of the unfinished field */
+	uint32_t nheaders, ndropped; /* kept; dropped: invalid names ignored, forbidden trailers */
 	uint8_t state;
-	struct span dropped_name; /* the last one dropped, for the log */
+	uint8_t name_seen; /* classes of bytes in the unfinished name */
+	uint8_t skipped;   /* empty lines before the head */
+	bool folded;       /* the last field's value has line folds in it still */
+	size_t dropped_at; /* offset of dropped_name */
+	struct span dropped_name; /* the last one dropped, for the log; in the buffer of the last call */
 };
 
 #define H1_MORE 1 /* not complete yet */
@@ -30,7 +35,7 @@ struct h1_parser {
 void h1_parser_init(struct h1_parser *p);
 
 /* Parses the n bytes at buf (always the same head from its first byte; empty lines before a request line are
- * skipped). Returns H1_DONE with *req filled and *used = bytes of the head, H1_MORE, or a negative enum fail.
+ * skipped, four at most). Returns H1_DONE with *req filled and *used = bytes of the head, H1_MORE, or a negative enum fail.
  * req->headers must be initialised by the caller (arena). All framing checks are done: Content-Length
  * and Transfer-Encoding (RFC 9112 6.1, 6.3), Host (exactly one in 1.1, at most one in 1.0, syntax of
  * RFC 3986 3.2.2), target forms, HTTP/0.9 refused. */
@@ -41,16 +46,19 @@ int h1_parse_request(struct h1_parser *p, const char *buf, size_t n, const struc
  * 100 or above 999 is an error. */
 int h1_parse_response(struct h1_parser *p, const char *buf, size_t n, const struct h1_limits *lim,
 		      enum http_method method, struct http_response *resp, size_t *used);
-/* After the buffer moved: adds (to - from) to every span of the head so far. */
+/* After the buffer moved: adds (to - from) to every span of the head so far. Header fields say by
+ * hdr.in_buf what moves; what code added stays. */
 void h1_rebase_request(struct http_request *req, const char *from, const char *to);
 void h1_rebase_response(struct http_response *resp, const char *from, const char *to);
-/* A trailer section (fields up to the empty line), after the last chunk. Fields that must not be in trailers
- * (framing, routing, RFC 9110 6.5.1) are dropped. Same return values. */
+/* A trailer section (fields up to the empty line), after the last chunk; p freshly initialised. Fields that
+ * must not be in trailers (framing, routing, RFC 9110 6.5.1) are dropped. Same return values; the reasons
+ * are those of a request, on either side. */
 int h1_parse_trailers(struct h1_parser *p, const char *buf, size_t n, const struct h1_limits *lim,
 		      struct hdrs *trailers, size_t *used);
 
 /* Writers: append to out; check out->failed once at the end. They write what they are given: fields
  * marked removed are skipped. Framing fields are the caller's. */
+void h1_write_request_line(struct buf *out, struct span method, struct span target); /* HTTP/1.1 */
 void h1_write_status_line(struct buf *out, int status, struct span reason);
 void h1_write_fields(struct buf *out, const struct hdrs *h);
 void h1_write_field(struct buf *out, struct span name, struct span value);

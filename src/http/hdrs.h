@@ -23,7 +23,9 @@ struct hdr {
 	uint16_t id;   /* enum hdr_id */
 	uint16_t hash; /* of the lower-cased name, for HDR_OTHER look-ups */
 	bool removed;  /* skipped by everything */
+	uint8_t in_buf; /* HDR_*_IN_BUF: what lies in the read buffer and moves with it (h1_rebase_*) */
 };
+enum { HDR_NAME_IN_BUF = 1, HDR_VALUE_IN_BUF = 2 };
 
 struct hdrs {
 	struct arena *arena;
@@ -39,6 +41,8 @@ struct span hdr_name(enum hdr_id id); /* canonical spelling */
 void hdrs_init(struct hdrs *h, struct arena *a);
 /* Appends what a parser has checked already. NULL: no memory. */
 struct hdr *hdrs_append(struct hdrs *h, enum hdr_id id, struct span name, struct span value);
+/* The same, looking the name up. in_buf is 0. */
+struct hdr *hdrs_append_name(struct hdrs *h, struct span name, struct span value);
 /* Appends what code made: FAIL_BAD_CONFIG_VALUE when name is no token or value has CR, LF or NUL. */
 enum fail hdrs_add(struct hdrs *h, struct span name, struct span value);
 enum fail hdrs_add_id(struct hdrs *h, enum hdr_id id, struct span value);
@@ -53,7 +57,8 @@ struct hdr *hdrs_find_next(const struct hdrs *h, const struct hdr *hd);
 struct span hdrs_value(const struct hdrs *h, enum hdr_id id);
 void hdrs_remove(struct hdrs *h, enum hdr_id id); /* all of them */
 void hdrs_remove_name(struct hdrs *h, struct span name);
-/* All values of that name joined by sep (", "; "; " for Cookie) in the arena; one value: as it is. */
+/* All values of that name joined by sep (", "; "; " for Cookie) in the arena; one value: as it is; none:
+ * {NULL, 0}; no memory: {NULL, 0} too. */
 struct span hdrs_join(const struct hdrs *h, struct span name, struct span sep);
 #define hdrs_each(it, h)                                                                           \
 	for (struct hdr *it = (h)->v; it < (h)->v + (h)->n; it++)                                  \
@@ -61,7 +66,8 @@ struct span hdrs_join(const struct hdrs *h, struct span name, struct span sep);
 /* Does a comma-separated list (Connection, Transfer-Encoding, ...) over all fields of that id hold the
  * token? Without case. RFC 9110 5.6.1. */
 bool hdrs_has_token(const struct hdrs *h, enum hdr_id id, struct span token);
-/* Walks the elements of a comma list, quoted strings respected: false at the end. */
+/* Walks the elements of a comma list, trimmed; quoted strings are respected, empty elements skipped.
+ * False at the end. */
 bool hdr_list_next(struct span *rest, struct span *element);
 
 bool http_is_token(struct span s);        /* RFC 9110 5.6.2, not empty */

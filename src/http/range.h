@@ -14,8 +14,10 @@ bool http_if_range(const struct http_request *req, const struct http_validators 
 
 struct byte_range { int64_t start, end; }; /* end exclusive */
 enum range_result { RANGE_NONE, RANGE_OK, RANGE_UNSATISFIABLE };
-/* Parses a Range value against a known length. RANGE_NONE: not bytes, malformed, more than max_ranges, or
- * covering more bytes than the whole (answer 200). n: in capacity, out number (unsatisfiable parts dropped). */
+/* Parses a Range value against a known length, as nginx does. RANGE_NONE (answer 200): another unit, more
+ * ranges than there is room for, more bytes in all than the whole, or an empty whole. RANGE_UNSATISFIABLE
+ * (answer 416): malformed, or nothing inside. n: in capacity, out number; ranges outside are dropped, the
+ * others stay in the order asked. */
 enum range_result http_ranges(struct span value, int64_t length, struct byte_range *r, size_t *n);
 /* Strong and weak comparison of two entity tags, and of one against a list ("*" matches). */
 bool etag_in_list(struct span list, struct span etag, bool weak);
