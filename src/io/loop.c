@@ -161,7 +161,7 @@ static void event_dispatch(struct io_loop *l, struct epoll_event *ev)
 
 	f->ready |= (uint8_t)bits;
 	if (!waited) {
-		if (f->parked && (bits & (IO_R | IO_HUP)))
+		if (f->parked && ((bits & (IO_R | IO_HUP)) || f->parked_writes))
 			f->parked(f);
 		return;
 	}

@@ -30,6 +30,7 @@ struct iofd {
 	bool stalled_fair;   /* internal: a coroutine that may go on gave up its turn (see iofd_wait) */
 	bool listener;       /* internal: by iofd_register_listener */
 	struct co *reader, *writer;
+	bool parked_writes;  /* parked wants to hear of IO_W too (tunnels) */
 	void (*parked)(struct iofd *f); /* on the loop's stack; NULL: events only set `ready` */
 };
 

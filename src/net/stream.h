@@ -16,6 +16,7 @@ struct stream {
 	struct iofd io;
 	struct tls *tls;      /* NULL: plain */
 	uint64_t received, sent; /* payload bytes */
+	void *owner;          /* for parked callbacks whose stream lies in another's struct; not touched here */
 };
 
 void stream_init(struct stream *s, int fd, void (*parked)(struct iofd *));

@@ -1,12 +1,15 @@
 #include "serve/conn.h"
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include "base/pool.h"
 #include "serve/error_log.h"
 #include "serve/serve.h"
+#include "serve/tunnel.h"
 
 #define CONNS_KEEP    1024 /* free conn structs kept per thread */
 #define LINGER_CHUNK  16384
+#define DRAIN_GRACE   1000 /* ms since its last byte in which a connection is likely to send its next request */
 
 static _Thread_local struct {
 	struct slab slab;
@@ -84,10 +87,15 @@ struct http_port *conn_port(struct conn *c)
 	return http_port_find(m, c->listener, &local.sa);
 }
 
-/* The context for messages about a connection without a request. */
+/* Messages about a connection without a request. */
+struct conn_logger {
+	struct logger logger;
+	const struct conn *conn;
+};
+
 static size_t conn_log_context(const struct logger *l, char *p, size_t size)
 {
-	const struct conn *c = (const void *)(uintptr_t)l->connection;
+	const struct conn *c = CONTAINER_OF(l, struct conn_logger, logger)->conn;
 	char ip[ADDR_TEXT_MAX];
 	size_t n = addr_format_ip(conn_peer(c), ip, sizeof(ip));
 	int len = snprintf(p, size, ", client: %.*s, server: %.*s", (int)n, ip,
@@ -99,12 +107,12 @@ static size_t conn_log_context(const struct logger *l, char *p, size_t size)
 static void conn_log(struct conn *c, enum log_level level, const char *what, struct span detail)
 {
 	struct http_port *port = conn_port(c);
-	struct logger l = {.connection = (uintptr_t)c, .context = conn_log_context};
+	struct conn_logger l = {.logger = {.connection = c->number, .context = conn_log_context}, .conn = c};
 
 	if (!port)
 		return;
-	l.sinks = error_log_of(port->default_server->scope)->sinks;
-	log_msg(&l, level, 0, "*%llu %s%.*s", (unsigned long long)c->number, what, SPAN_ARG(detail));
+	l.logger.sinks = error_log_of(port->default_server->scope)->sinks;
+	log_msg(&l.logger, level, 0, "%s%.*s", what, SPAN_ARG(detail));
 }
 
 /* ---- the end ---- */
@@ -143,6 +151,7 @@ static void conn_park(struct conn *c, enum conn_state state, int64_t timeout_ms)
 	c->state = (uint8_t)state;
 	c->co = NULL;
 	c->req = NULL;
+	c->parked_ms = io_now_ms();
 	if (inbuf_len(&c->in) == 0)
 		inbuf_free(&c->in);
 	if (state == CONN_IDLE)
@@ -256,7 +265,7 @@ void conn_accepted(struct listener *l, int fd, const struct net_addr *peer)
 	conns.counters.handled++;
 	net_conn_opened();
 	port = conn_port(c);
-	if (!port || conns.draining) {
+	if (!port) {
 		conn_close(c, false);
 		return;
 	}
@@ -383,6 +392,8 @@ static int64_t conn_idle_timeout(struct conn *c)
 
 	if (!port)
 		return 1;
+	if (conns.draining)
+		return DRAIN_GRACE;
 	if (c->requests == 0)
 		return conn_head_timeout(port);
 	l = conf_get(port->default_server->scope, &core_loc_mod);
@@ -401,22 +412,19 @@ static void conn_main(void *arg)
 	}
 	while (next == CONN_NEXT_REQUEST && conn_has_input(c)) {
 		next = h1_conn_request(c);
-		c->req = NULL;
+		if (next != CONN_NEXT_TUNNEL)
+			c->req = NULL;
 		c->pipelined = inbuf_len(&c->in) > 0;
 	}
 	switch (next) {
 	case CONN_NEXT_REQUEST:
-		if (conns.draining && c->requests)
-			conn_close(c, false);
-		else
-			conn_park(c, c->requests ? CONN_IDLE : CONN_FRESH, conn_idle_timeout(c));
+		conn_park(c, c->requests ? CONN_IDLE : CONN_FRESH, conn_idle_timeout(c));
 		break;
 	case CONN_NEXT_LINGER:
 		conn_linger(c);
 		break;
-	case CONN_NEXT_TUNNEL: /* the stream was moved out */
-		stream_init(&c->stream, -1, NULL);
-		conn_close(c, false);
+	case CONN_NEXT_TUNNEL:
+		tunnel_start(c->req->resp.tunnel); /* may free c */
 		break;
 	default:
 		conn_close(c, next == CONN_NEXT_RESET);
@@ -425,6 +433,8 @@ static void conn_main(void *arg)
 
 /* ---- graceful end ---- */
 
+/* A client that was active a moment ago may be sending its next request right now: closing would lose it. Such a
+ * connection stays for the rest of the grace, and what arrives is answered with Connection: close. */
 void conns_drain(void)
 {
 	struct list *l, *tmp;
@@ -434,9 +444,12 @@ void conns_drain(void)
 	list_each_safe(l, tmp, &conns.all) {
 		struct conn *c = CONTAINER_OF(l, struct conn, link);
 
-		if (c->state == CONN_IDLE || (c->state == CONN_FRESH && !c->tls && c->requests == 0 &&
-					      !stream_readable(&c->stream)))
+		if (c->state != CONN_IDLE && c->state != CONN_FRESH)
+			continue;
+		if (io_now_ms() >= c->parked_ms + DRAIN_GRACE)
 			conn_close(c, false);
+		else
+			timer_start(&co_sched.wheel, &c->timer, c->parked_ms + DRAIN_GRACE);
 	}
 	if (conns.count == 0 && conns_empty)
 		conns_empty();
@@ -446,12 +459,13 @@ void conns_abort(void)
 {
 	struct list *l, *tmp;
 
+	tunnels_abort();
 	list_each_safe(l, tmp, &conns.all) {
 		struct conn *c = CONTAINER_OF(l, struct conn, link);
 
 		if (c->state == CONN_BUSY && c->co)
 			co_cancel(c->co);
-		else
+		else if (c->state != CONN_TUNNEL)
 			conn_close(c, false);
 	}
 }

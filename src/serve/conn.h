@@ -34,6 +34,7 @@ struct conn {
 	uint64_t number;           /* $connection */
 	uint64_t opened_ms;
 	uint64_t linger_until;
+	uint64_t parked_ms;        /* since when it has been FRESH or IDLE */
 	uint32_t requests;         /* $connection_requests */
 	uint8_t state;
 	bool tls, greeted;         /* PROXY line and TLS handshake are behind us */

@@ -14,7 +14,7 @@ struct req *req_new(struct conn *c, struct http_port *port)
 	struct req *r;
 
 	if (!req_slab_ready) {
-		slab_init(&req_slab, sizeof(struct req), 64);
+		slab_init(&req_slab, REQ_OBJECT_SIZE, 64);
 		req_slab_ready = true;
 	}
 	r = slab_take(&req_slab);

@@ -9,12 +9,16 @@
 #include "conf/template.h"
 #include "http/body.h"
 #include "http/msg.h"
+#include "net/addr.h"
 #include "serve/module.h"
 
 struct conn;
 struct server;
 struct location;
 struct upstream_log;
+struct tunnel;
+struct http_port;
+struct req_cleanup_item;
 
 /* The answer. content_type, content_length and last_modified stand here and not in headers; so do Server,
  * Date, Connection, Transfer-Encoding and Keep-Alive, which the codec writes. */
@@ -113,8 +117,7 @@ struct req {
 	struct span proxy_tlvs;       /* of the PROXY protocol */
 	bool ignore_client_abort;     /* go on although the client has gone (proxy_ignore_client_abort) */
 	bool satisfied;               /* the access phase let it in (satisfy any) */
-	bool counted_reading;
-	struct location *content_location; /* where an X-Accel or error page came from, for logs */
+	void (*tunnel_ended)(struct req *r, struct tunnel *t); /* proxy: counts and frees its side; may be NULL */
 	uint64_t header_bytes;        /* bytes of the head that went out */
 };
 

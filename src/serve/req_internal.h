@@ -2,6 +2,7 @@
 #pragma once
 #include "serve/conn.h"
 #include "serve/core.h"
+#include "serve/h1_sink.h"
 #include "serve/req.h"
 
 struct req_cleanup_item {
@@ -11,6 +12,7 @@ struct req_cleanup_item {
 };
 #define REQ_ARENA_MAX   (16u * 1024 * 1024) /* bytes */
 #define REQ_REDIRECTS   10
+#define REQ_OBJECT_SIZE sizeof(struct h1_client) /* the largest codec's request; struct req comes first */
 
 /* A request on the thread's slab with its snapshot reference, arena and variables; NULL: no memory. */
 struct req *req_new(struct conn *c, struct http_port *port);
