@@ -129,17 +129,36 @@ static int not_allowed_here(struct conf_call *c)
 	return conf_remedy(c, "it may stand in: %s", list);
 }
 
+/* True when a directive's name begins a line within this one: said as the remedy. */
+static bool misses_semicolon(struct conf_call *c)
+{
+	const struct conf_word *w = c->node->words;
+
+	for (unsigned i = 1; i <= conf_nargs(c); i++) {
+		if (w[i].line == w[i - 1].line || w[i].quoted || !rows_find(w[i].text))
+			continue;
+		conf_remedy(c, "a \";\" seems to be missing in line %u, before \"%.*s\"", w[i - 1].line,
+			    SPAN_ARG(w[i].text));
+		return true;
+	}
+	return false;
+}
+
+static int not_terminated(struct conf_call *c)
+{
+	conf_error(c, 0, "directive \"%s\" is not terminated by \";\"", c->row->name);
+	misses_semicolon(c);
+	return CONF_ERR;
+}
+
 static int wrong_count(struct conf_call *c)
 {
 	const struct conf_row *row = c->row;
-	const struct conf_word *w = c->node->words;
 	unsigned n = conf_nargs(c);
 
 	conf_error(c, 0, "invalid number of arguments in \"%s\" directive", row->name);
-	for (unsigned i = 1; i <= n; i++)
-		if (w[i].line > w[i - 1].line && rows_find(w[i].text))
-			return conf_remedy(c, "a \";\" seems to be missing in line %u, before \"%.*s\"",
-					   w[i - 1].line, SPAN_ARG(w[i].text));
+	if (misses_semicolon(c))
+		return CONF_ERR;
 	if (row->min == row->max)
 		return conf_remedy(c, "it takes %u, here are %u", row->min, n);
 	if (row->max == 255)
@@ -154,7 +173,7 @@ static int check_form(struct conf_call *c, bool first)
 	unsigned n = conf_nargs(c);
 
 	if (c->node->block && row->kind != CONF_BLOCK && row->kind != CONF_IGNORED)
-		return conf_error(c, 0, "directive \"%s\" is not terminated by \";\"", row->name);
+		return not_terminated(c);
 	if (!c->node->block && row->kind == CONF_BLOCK)
 		return conf_error(c, 0, "directive \"%s\" has no opening \"{\"", row->name);
 	if (n < row->min || (row->max != 255 && n > row->max))

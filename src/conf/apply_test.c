@@ -180,6 +180,8 @@ static const struct {
 	{"note 1 2 3;", "emerg 1:1 invalid number of arguments in \"note\" directive| it takes 1 to 2, here are 3\n"},
 	{"flag on\nnum 3;", "emerg 1:1 invalid number of arguments in \"flag\" directive| a \";\" seems to be "
 			    "missing in line 1, before \"num\"\n"},
+	{"flag on\nbox a { num x; }", "emerg 1:1 directive \"flag\" is not terminated by \";\"| a \";\" seems to be "
+				     "missing in line 1, before \"box\"\n"},
 	{"flag {}", "emerg 1:1 directive \"flag\" is not terminated by \";\"\n"},
 	{"box a;", "emerg 1:1 directive \"box\" has no opening \"{\"\n"},
 	{"box {}", "emerg 1:1 invalid number of arguments in \"box\" directive| it takes 1, here are 0\n"},

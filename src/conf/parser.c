@@ -235,6 +235,11 @@ static bool is_include(const struct parser *p)
 	return span_eq(p->words[0].text, SPAN("include"));
 }
 
+static bool is_command_line(const struct conf_file *f)
+{
+	return span_eq(f->path, SPAN("command line"));
+}
+
 static void on_semicolon(struct parser *p, const struct conf_word *at)
 {
 	if (p->nwords == 0)
@@ -258,6 +263,11 @@ static void on_open(struct parser *p, const struct conf_word *at)
 
 	if (p->nwords == 0) {
 		PARSE_ERROR(p, at, "unexpected \"{\"");
+		skip_block(p);
+		return;
+	}
+	if (is_command_line(p->src->file)) {
+		PARSE_ERROR(p, at, "block directives are not supported in -g option");
 		skip_block(p);
 		return;
 	}
@@ -304,11 +314,6 @@ static void on_close(struct parser *p, const struct conf_word *at)
 	}
 	if (p->blocks > p->src->blocks)
 		close_block(p);
-}
-
-static bool is_command_line(const struct conf_file *f)
-{
-	return span_eq(f->path, SPAN("command line"));
 }
 
 /* The text ended; t->word tells where the last word began when it ended within one. */

@@ -89,7 +89,7 @@ static bool compile_dollar(struct compiler *k, size_t *at)
 	name = span_cut(s, start, i);
 	if (bracket && i < s.n && s.p[i] == '}') {
 		i++;
-	} else if (bracket && name.n) {
+	} else if (bracket && start < s.n) {
 		conf_error_part(k->c, k->word, span_cut(s, *at, i),
 				"the closing bracket in \"%.*s\" variable is missing", SPAN_ARG(name));
 		return false;
