@@ -15,6 +15,7 @@
 #include "io/sys.h"
 
 static char dir[64];
+static char x_text[] = "x", yz_text[] = "yz";
 
 static int setup(void **state)
 {
@@ -50,7 +51,7 @@ static void test_files(void **state)
 	assert_int_equal(sys->pwrite(fd, "J", 1, 0), 1);
 	assert_int_equal(sys->pread(fd, p, sizeof(p), 0), 5);
 	assert_memory_equal(p, "Jello", 5);
-	assert_int_equal(sys->writev(fd, (struct iovec[]){{"x", 1}, {"yz", 2}}, 2), 3); /* no socket */
+	assert_int_equal(sys->writev(fd, (struct iovec[]){{x_text, 1}, {yz_text, 2}}, 2), 3); /* no socket */
 	assert_int_equal(sys->fstat(fd, &st), 0);
 	assert_int_equal(st.st_size, 8);
 	assert_int_equal(sys->ftruncate(fd, 2), 0);
@@ -113,7 +114,7 @@ static void test_stream(void **state)
 	assert_int_equal(sys->shutdown(fds[1], SHUT_RDWR), 0);
 	/* No SIGPIPE: it would end this process. */
 	assert_int_equal(sys->send(fds[0], "x", 1, 0), -EPIPE);
-	assert_int_equal(sys->writev(fds[0], (struct iovec[]){{"x", 1}}, 1), -EPIPE);
+	assert_int_equal(sys->writev(fds[0], (struct iovec[]){{x_text, 1}}, 1), -EPIPE);
 	sys->close(fds[0]);
 	sys->close(fds[1]);
 }
@@ -125,7 +126,7 @@ static void test_many_iovecs(void **state)
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
 	for (int i = 0; i < 3000; i++)
-		v[i] = (struct iovec){"x", 1};
+		v[i] = (struct iovec){x_text, 1};
 	assert_int_equal(sys->writev(fds[0], v, 3000), 1024); /* as many as the system takes */
 	sys->close(fds[0]);
 	sys->close(fds[1]);
