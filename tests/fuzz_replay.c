@@ -1,5 +1,6 @@
-/* Replays a corpus through a fuzz target, for builds without libFuzzer: each argument is a file or a
- * directory of files. Each input lies in a block of its exact size, so that ASan sees a read too far. */
+/* Replays a corpus through a fuzz target, for builds without libFuzzer: each argument is a file or
+ * a directory of files. Each input lies in a block of its exact size, so that ASan sees a read too
+ * far. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdint.h>

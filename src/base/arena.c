@@ -9,9 +9,9 @@ struct arena_chunk {
 };
 _Static_assert(sizeof(struct arena_chunk) == 16, "keeps allocations aligned to 16 bytes");
 
-#define STASH_MAX  256               /* chunks a thread keeps: 1 MiB */
-#define BIG_ARENA  (64 * 1024)       /* from here on, an arena grows in larger steps */
-#define BIG_CHUNK  (8 * ARENA_CHUNK)
+#define STASH_MAX 256	      /* chunks a thread keeps: 1 MiB */
+#define BIG_ARENA (64 * 1024) /* from here on, an arena grows in larger steps */
+#define BIG_CHUNK (8 * ARENA_CHUNK)
 
 static _Thread_local struct arena_chunk *stash;
 static _Thread_local unsigned nstash;

@@ -84,7 +84,8 @@ static void test_no_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_add), cmocka_unit_test(test_ceiling),
+		cmocka_unit_test(test_add),
+		cmocka_unit_test(test_ceiling),
 		cmocka_unit_test(test_no_memory),
 	};
 

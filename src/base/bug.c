@@ -12,7 +12,8 @@ void bug_report(const char *file, int line, const char *cond)
 	size_t len = n < 0 ? 0 : MIN_OF((size_t)n, sizeof(text) - 1);
 
 	/* Nothing is left to do when even this cannot be written. */
-	if (write(STDERR_FILENO, text, len) < 0 || (bug_log_fd >= 0 && write(bug_log_fd, text, len) < 0))
+	if (write(STDERR_FILENO, text, len) < 0 ||
+	    (bug_log_fd >= 0 && write(bug_log_fd, text, len) < 0))
 		abort();
 	abort();
 }

@@ -36,7 +36,10 @@ static void test_functions(void **state)
 		upper[n - 1] ^= 1;
 	}
 	hash_seed = 2;
-	assert_true(hash_bytes("abc", 3) != ({ hash_seed = 1; hash_bytes("abc", 3); }));
+	assert_true(hash_bytes("abc", 3) != ({
+			    hash_seed = 1;
+			    hash_bytes("abc", 3);
+		    }));
 	hash_seed = 0;
 }
 
@@ -88,8 +91,7 @@ static void test_against_model(void **state)
 			struct hash_node *n;
 			size_t walked = 0;
 
-			HASH_EACH(n, &h)
-			{
+			HASH_EACH (n, &h) {
 				assert_true(CONTAINER_OF(n, struct item, node)->in);
 				walked++;
 			}
@@ -157,10 +159,10 @@ static void test_list(void **state)
 	list_push(&head, &b.link);
 	list_push(&head, &c.link);
 	list_push_front(&head, &a.link);
-	list_each(it, &head)
+	list_each (it, &head)
 		sum = sum * 10 + CONTAINER_OF(it, struct link, link)->n;
 	assert_int_equal(sum, 123);
-	list_each_safe(it, tmp, &head)
+	list_each_safe (it, tmp, &head)
 		if (it == &b.link)
 			list_del(it);
 	list_del(&b.link);
@@ -173,7 +175,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_functions), cmocka_unit_test(test_against_model),
-		cmocka_unit_test(test_growth), cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_growth),	  cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_list),
 	};
 

@@ -94,7 +94,8 @@ static size_t raw_build(const struct logger *l, int err, const char *fmt, va_lis
 		const char *text = strerrordesc_np(err);
 
 		n += written(snprintf(work.raw + n, size - n, " (%d: %s)", err,
-				      text ? text : "Unknown error"), size - n);
+				      text ? text : "Unknown error"),
+			     size - n);
 	}
 	if (l->context) {
 		size_t more = l->context(l, work.raw + n, size - n);
@@ -144,10 +145,12 @@ void log_vmsg(const struct logger *l, enum log_level level, int err, const char 
 	nraw = raw_build(l, err, fmt, ap);
 	now = log_time();
 	n = written(snprintf(work.line, size, "%.*s [%s] %d#%d: ", SPAN_ARG(now),
-			     log_level_name(level), work.pid, work.tid), size);
+			     log_level_name(level), work.pid, work.tid),
+		    size);
 	if (l->connection)
 		n += written(snprintf(work.line + n, size - n, "*%llu ",
-				      (unsigned long long)l->connection), size - n);
+				      (unsigned long long)l->connection),
+			     size - n);
 	n = line_finish(n, nraw);
 	for (struct log_sink *s = l->sinks; s; s = s->next)
 		if (level <= s->level)

@@ -52,8 +52,9 @@ static void test_format(void **state)
 	assert_string_equal(lines[0], want);
 	l = (struct logger){.sinks = &errors};
 	log_msg(&l, LOG_EMERG, 0, "a\r\nb\x7f\xc3\xa9");
-	snprintf(want, sizeof(want), "1970/01/01 00:00:00 [emerg] %d#%d: a\\x0D\\x0Ab\\x7F\xc3\xa9\n",
-		 getpid(), gettid());
+	snprintf(want, sizeof(want),
+		 "1970/01/01 00:00:00 [emerg] %d#%d: a\\x0D\\x0Ab\\x7F\xc3\xa9\n", getpid(),
+		 gettid());
 	assert_string_equal(lines[1], want);
 	log_msg(&l, LOG_ERR, 99999, "x");
 	assert_non_null(strstr(lines[2], "x (99999: Unknown error)\n"));

@@ -85,7 +85,8 @@ static void test_slab(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_mem), cmocka_unit_test(test_fail_after),
+		cmocka_unit_test(test_mem),
+		cmocka_unit_test(test_fail_after),
 		cmocka_unit_test(test_slab),
 	};
 

@@ -145,10 +145,10 @@ static void test_cstr(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_eq), cmocka_unit_test(test_cmp),
+		cmocka_unit_test(test_eq),	    cmocka_unit_test(test_cmp),
 		cmocka_unit_test(test_starts_ends), cmocka_unit_test(test_find),
-		cmocka_unit_test(test_cut_trim), cmocka_unit_test(test_split),
-		cmocka_unit_test(test_numbers), cmocka_unit_test(test_cstr),
+		cmocka_unit_test(test_cut_trim),    cmocka_unit_test(test_split),
+		cmocka_unit_test(test_numbers),	    cmocka_unit_test(test_cstr),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -122,8 +122,8 @@ static uint64_t wheel_next_block(const struct wheel *w, unsigned *level)
 			uint64_t above = ~0ull << (BITS * (l + 1));
 
 			*level = l;
-			return (w->now & above) |
-			       (uint64_t)__builtin_ctzll(w->used[l]) << (BITS * l);
+			return (w->now & above) | (uint64_t)__builtin_ctzll(w->used[l])
+							  << (BITS * l);
 		}
 	}
 	*level = l;

@@ -15,7 +15,7 @@ struct model_timer {
 	bool pending;
 	uint64_t at, started; /* what was asked for, and its place in the order of starts */
 	uint64_t lowest;      /* not to fire before this run of the wheel */
-	int rearm;            /* what its callback does */
+	int rearm;	      /* what its callback does */
 };
 
 static struct wheel wheel;
@@ -76,8 +76,8 @@ static void on_fire(struct timer *t)
 
 	assert_true(m->pending);
 	assert_false(timer_pending(t));
-	assert_true(m->at <= target);     /* never early */
-	assert_true(m->lowest <= runs);   /* started when past: in the next run */
+	assert_true(m->at <= target);	/* never early */
+	assert_true(m->lowest <= runs); /* started when past: in the next run */
 	if (!m->lowest) {
 		/* In the order of time, and within a ms in the order of starts. */
 		assert_true(m->at > last_at || (m->at == last_at && m->started > last_started));
@@ -251,8 +251,10 @@ static void test_free_in_callback(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_simple), cmocka_unit_test(test_few_steps),
-		cmocka_unit_test(test_free_in_callback), cmocka_unit_test(test_against_model),
+		cmocka_unit_test(test_simple),
+		cmocka_unit_test(test_few_steps),
+		cmocka_unit_test(test_free_in_callback),
+		cmocka_unit_test(test_against_model),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

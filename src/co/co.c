@@ -9,12 +9,12 @@ enum co_state { CO_READY, CO_RUNNING, CO_WAITING, CO_DONE };
 
 /* Lies at the top of its own stack slot: a coroutine costs no other memory. */
 struct co {
-	struct co_ctx ctx;      /* where it stands while it does not run */
-	struct list link;       /* on the ready list */
-	struct timer timer;     /* pending: fires at or before the deadline, see co_arm */
-	uint64_t deadline_ms;   /* of the present wait */
+	struct co_ctx ctx;    /* where it stands while it does not run */
+	struct list link;     /* on the ready list */
+	struct timer timer;   /* pending: fires at or before the deadline, see co_arm */
+	uint64_t deadline_ms; /* of the present wait */
 	enum co_state state;
-	int value;              /* what the wait returns */
+	int value; /* what the wait returns */
 	bool cancelled, joining;
 	co_fn *fn;
 	void *arg;
@@ -244,7 +244,7 @@ void co_wake_now(struct co *co, int value)
 		co_resume(co);
 }
 
-int co_yield(void)
+int co_yield (void)
 {
 	struct co *co = co_sched.current;
 
@@ -339,7 +339,8 @@ bool co_waitq_wake_one(struct co_waitq *q, int value)
 {
 	struct list *l;
 
-	/* One that timed out or was cancelled, but has not run yet, must not swallow the wake-up. */
+	/* One that timed out or was cancelled, but has not run yet, must not swallow the wake-up.
+	 */
 	while ((l = list_take(&q->waiters))) {
 		struct co *co = CONTAINER_OF(l, struct co_waiter, link)->co;
 

@@ -91,7 +91,7 @@ static void start_another(void *arg)
 	steps = 0;
 	assert_int_equal(co_start(sleep_once, &never), 0);
 	assert_int_equal(steps, 0); /* not before we suspend */
-	assert_int_equal(co_yield(), 0);
+	assert_int_equal(co_yield (), 0);
 	assert_int_equal(steps, 1);
 	co_wake_now(sleeper, 5); /* from a coroutine: only made ready */
 	assert_int_equal(steps, 1);
@@ -173,7 +173,7 @@ static void test_timer_fires_at_growing_deadline(void **state)
 	co_start(wait_with_growing_deadlines, NULL);
 	turn_at(start + 900);
 	co_wake(sleeper, 1);
-	turn();                  /* the deadline is now start + 1900, the timer start + 1000 */
+	turn(); /* the deadline is now start + 1900, the timer start + 1000 */
 	turn_at(start + 1899);
 	assert_int_equal(sleeper_result, 1);
 	turn_at(start + 1900);
@@ -204,7 +204,7 @@ static void wait_again_and_again(void *arg)
 	sleeper = co_current();
 	after_cancel[0] = co_suspend(CO_NEVER);
 	after_cancel[1] = co_suspend(CO_NEVER);
-	after_cancel[2] = co_yield();
+	after_cancel[2] = co_yield ();
 	after_cancel[3] = co_sleep_until(99999);
 	after_cancel[4] = co_waitq_wait(&q, CO_NEVER);
 	assert_true(list_empty(&q.waiters));
@@ -351,7 +351,7 @@ static void yield_often(void *arg)
 
 	while (*n < 1000) {
 		(*n)++;
-		assert_int_equal(co_yield(), 0);
+		assert_int_equal(co_yield (), 0);
 		assert_true(abs(yields[0] - yields[1]) <= 1);
 	}
 }
@@ -551,7 +551,7 @@ static void borrow(void *arg)
 	assert_int_equal(x, 41);
 	assert_non_null(co_current());
 	assert_int_equal(steps, 0);
-	assert_int_equal(co_yield(), 0);
+	assert_int_equal(co_yield (), 0);
 	assert_int_equal(steps, 10);
 	x = co_on_thread_stack(on_big_stack, &x);
 	assert_int_equal(x, 42);
@@ -566,6 +566,105 @@ static void test_thread_stack(void **state)
 	assert_int_equal(co_on_thread_stack(on_big_stack, &x), 2);
 	turns_until_quiet();
 	assert_int_equal(co_sched.live, 0);
+}
+
+/* ---- everything at once ---- */
+
+#define ACTORS 60
+
+static struct co *actors[ACTORS];
+static struct co_waitq meeting;
+static bool curtain; /* no actor starts another wait after this */
+
+static unsigned roll(unsigned n)
+{
+	static uint32_t x = 2463534242u;
+
+	x ^= x << 13;
+	x ^= x >> 17;
+	x ^= x << 5;
+	return x % n;
+}
+
+static void extra(void *arg)
+{
+	int *left = arg;
+
+	while (*left > 0 && co_sleep_until(co_sched.now_ms + roll(20)) == -ETIMEDOUT)
+		(*left)--;
+}
+
+static void act_once(void)
+{
+	uint64_t soon = co_sched.now_ms + 1 + roll(50);
+	struct co_child c;
+	int r = 0, left = 3;
+
+	switch (roll(6)) {
+	case 0:
+		r = co_yield ();
+		break;
+	case 1:
+		r = co_suspend(soon);
+		assert_true(r == -ETIMEDOUT || r == -ECANCELED || r == 5);
+		assert_true(r != -ETIMEDOUT || co_sched.now_ms >= soon);
+		break;
+	case 2:
+		r = co_waitq_wait(&meeting, roll(2) ? CO_NEVER : soon);
+		assert_true(r == -ETIMEDOUT || r == -ECANCELED || r == 5 || r == 6);
+		break;
+	case 3:
+		co_waitq_wake_one(&meeting, 6);
+		break;
+	case 4:
+		assert_int_equal(co_child_start(&c, extra, &left), 0);
+		if (roll(2))
+			co_child_cancel(&c);
+		co_child_join(&c);
+		break;
+	default:
+		dig((int)roll(20));
+	}
+	if (co_cancelled())
+		assert_int_equal(co_suspend(CO_NEVER), -ECANCELED);
+}
+
+static void actor(void *arg)
+{
+	struct co **me = arg;
+
+	*me = co_current();
+	while (!curtain && !co_cancelled())
+		act_once();
+	*me = NULL;
+}
+
+static void test_everything(void **state)
+{
+	curtain = false;
+	co_waitq_init(&meeting);
+	for (int round = 0; round < 20000; round++) {
+		struct co **a = &actors[roll(ACTORS)];
+
+		if (!*a)
+			assert_int_equal(co_start(actor, a), 0);
+		else if (roll(10) == 0)
+			co_cancel(*a);
+		else
+			co_wake(*a, 5);
+		if (roll(3) == 0)
+			turn_at(co_sched.now_ms + roll(5));
+		if (roll(50) == 0)
+			co_waitq_wake_all(&meeting, 6);
+	}
+	curtain = true;
+	for (int i = 0; i < ACTORS; i++)
+		if (actors[i])
+			co_cancel(actors[i]);
+	while (co_sched.live)
+		turn_at(co_sched.now_ms + 1);
+	assert_int_equal(co_sched.wheel.count, 0);
+	assert_true(list_empty(&meeting.waiters));
 }
 
 /* ---- many switches ---- */
@@ -604,12 +703,28 @@ static void test_many_switches(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_start_runs_at_once), T(test_wake_now), T(test_start_inside), T(test_deadline),
-		T(test_lazy_timer), T(test_timer_fires_at_growing_deadline),
-		T(test_return_stops_timer), T(test_cancel), T(test_cancel_after_wake_keeps_value),
-		T(test_child_join), T(test_child_cancel), T(test_waitq), T(test_yield_alternates),
-		T(test_deep_nesting), T(test_census), T(test_stack_reuse), T(test_stack_ceiling),
-		T(test_no_memory), T(test_guard), T(test_mprotect_ceiling), T(test_thread_stack),
+		T(test_start_runs_at_once),
+		T(test_wake_now),
+		T(test_start_inside),
+		T(test_deadline),
+		T(test_lazy_timer),
+		T(test_timer_fires_at_growing_deadline),
+		T(test_return_stops_timer),
+		T(test_cancel),
+		T(test_cancel_after_wake_keeps_value),
+		T(test_child_join),
+		T(test_child_cancel),
+		T(test_waitq),
+		T(test_yield_alternates),
+		T(test_deep_nesting),
+		T(test_census),
+		T(test_stack_reuse),
+		T(test_stack_ceiling),
+		T(test_no_memory),
+		T(test_guard),
+		T(test_mprotect_ceiling),
+		T(test_thread_stack),
+		T(test_everything),
 		T(test_many_switches),
 	};
 

@@ -14,7 +14,7 @@
 #endif
 #define PAINT 0xa5a5a5a5a5a5a5a5ull
 /* Stacks that begin at the same offset in a page compete for the same cache sets: shift them. */
-#define COLOURS     16
+#define COLOURS	    16
 #define COLOUR_STEP 128
 /* Mappings left for the libraries, the heap and files. */
 #define MAPS_RESERVE 1024
@@ -29,7 +29,7 @@ struct co_slab {
 
 static _Thread_local struct {
 	struct co_slab *slabs;
-	struct list idle;       /* warm ones in front, latest first; cold ones behind */
+	struct list idle;	/* warm ones in front, latest first; cold ones behind */
 	struct list *warm_last; /* the coldest warm one, or the head */
 	unsigned nslots, nidle, nwarm, max;
 	bool census;
@@ -115,7 +115,8 @@ void co_stacks_fini(void)
 
 static int slab_guard_mprotect(struct co_slab *b, size_t stride)
 {
-	if (atomic_fetch_add(&mprotected_slots, CO_SLAB_SLOTS) + CO_SLAB_SLOTS > co_guard_ceiling()) {
+	if (atomic_fetch_add(&mprotected_slots, CO_SLAB_SLOTS) + CO_SLAB_SLOTS >
+	    co_guard_ceiling()) {
 		atomic_fetch_sub(&mprotected_slots, CO_SLAB_SLOTS);
 		return -EAGAIN;
 	}

@@ -62,7 +62,8 @@ static int text_format(int kind, char *p, size_t size, const struct tm *t)
 	switch (kind) {
 	case TEXT_HTTP:
 		return snprintf(p, size, "%s, %02d %s %04d %02d:%02d:%02d GMT", days[t->tm_wday],
-				t->tm_mday, months[t->tm_mon], year, t->tm_hour, t->tm_min, t->tm_sec);
+				t->tm_mday, months[t->tm_mon], year, t->tm_hour, t->tm_min,
+				t->tm_sec);
 	case TEXT_LOG:
 		return snprintf(p, size, "%02d/%s/%04d:%02d:%02d:%02d %c%02d%02d", t->tm_mday,
 				months[t->tm_mon], year, t->tm_hour, t->tm_min, t->tm_sec,

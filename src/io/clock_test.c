@@ -190,8 +190,13 @@ static void test_virtual_time(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_texts), T(test_wall_once_per_turn), T(test_mono_never_goes_back),
-		T(test_clock_without_loop), T(test_random), T(test_hash_seed), T(test_virtual_time),
+		T(test_texts),
+		T(test_wall_once_per_turn),
+		T(test_mono_never_goes_back),
+		T(test_clock_without_loop),
+		T(test_random),
+		T(test_hash_seed),
+		T(test_virtual_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,7 +29,7 @@ bool io_budget_spent(void)
 
 int io_fair(void)
 {
-	return io_budget_spent() ? co_yield() : 0;
+	return io_budget_spent() ? co_yield () : 0;
 }
 
 /* ---- waiting ---- */
@@ -64,7 +64,7 @@ int iofd_wait(struct iofd *f, unsigned what, uint64_t deadline_ms)
 		return -ECANCELED;
 	if (io_budget_spent() && (f->ready & what)) {
 		f->stalled_fair = true;
-		r = co_yield();
+		r = co_yield ();
 		f->stalled_fair = false;
 		if (r < 0)
 			return r;

@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include "base/arena.h"
 #include "base/pool.h"
+#include "base/regex.h"
 #include "io/clock.h"
 #include "io/loop.h"
 
@@ -14,9 +15,9 @@ struct io_loop {
 	unsigned index;
 	bool stop;
 	struct list turn_end; /* armed hooks */
-	int nev, iev;         /* events of this turn, and the one being handled */
+	int nev, iev;	      /* events of this turn, and the one being handled */
 	struct epoll_event ev[EVENTS_PER_WAIT];
-	char apart[64];       /* what other threads touch has its own cache line */
+	char apart[64];			/* what other threads touch has its own cache line */
 	_Atomic(struct io_msg *) inbox; /* newest first */
 	atomic_bool sleeping; /* the receiver may be in epoll_wait, and must be signalled */
 };
@@ -85,6 +86,7 @@ void io_loop_fini(void)
 	sys->close(l->ep);
 	mem_free(l);
 	io_loop = NULL;
+	regex_thread_fini();
 	arena_thread_fini();
 }
 
@@ -108,7 +110,8 @@ void io_post(struct io_loop *to, struct io_msg *m)
 		m->next = head;
 	while (!atomic_compare_exchange_weak(&to->inbox, &head, m));
 	/* The receiver says that it sleeps, then looks into the inbox; we put into the inbox, then
-	 * ask whether it sleeps. Both in sequentially consistent order, so one of us sees the other. */
+	 * ask whether it sleeps. Both in sequentially consistent order, so one of us sees the
+	 * other. */
 	if (atomic_load(&to->sleeping) && atomic_exchange(&to->sleeping, false))
 		sys->eventfd_signal(to->wake_fd);
 }
@@ -205,7 +208,7 @@ static int turn_timeout(struct io_loop *l, uint64_t max_wait_ms)
 
 	if (l->stop || !list_empty(&co_sched.ready))
 		return 0;
-	wait = next == UINT64_MAX          ? UINT64_MAX
+	wait = next == UINT64_MAX	 ? UINT64_MAX
 	       : next <= co_sched.now_ms ? 0
 					 : next - co_sched.now_ms;
 	wait = MIN_OF(wait, max_wait_ms);

@@ -38,7 +38,8 @@ static void pair(struct iofd *a, struct iofd *b)
 {
 	int fds[2];
 
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds),
+			 0);
 	iofd_init(a, fds[0], NULL);
 	iofd_init(b, fds[1], NULL);
 }
@@ -700,7 +701,7 @@ static void test_turn_end(void **state)
 /* ---- threads ---- */
 
 #define MESSAGES 100000
-#define SENDERS  2
+#define SENDERS	 2
 
 struct number {
 	struct io_msg msg;
@@ -817,12 +818,26 @@ static void test_init_without_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_echo), T(test_ready_bits), T(test_write_full), T(test_deadline),
-		T(test_cancel_and_close), T(test_foreign_wake), T(test_run_and_stop),
-		T(test_register_fails), T(test_parked), T(test_close_in_batch),
-		T(test_reader_closes_under_writer), T(test_unregister), T(test_accept_and_connect),
-		T(test_connect_times_out), T(test_reset), T(test_sendfile_and_splice),
-		T(test_fairness), T(test_turn_end), T(test_post_between_threads), T(test_ping_pong),
+		T(test_echo),
+		T(test_ready_bits),
+		T(test_write_full),
+		T(test_deadline),
+		T(test_cancel_and_close),
+		T(test_foreign_wake),
+		T(test_run_and_stop),
+		T(test_register_fails),
+		T(test_parked),
+		T(test_close_in_batch),
+		T(test_reader_closes_under_writer),
+		T(test_unregister),
+		T(test_accept_and_connect),
+		T(test_connect_times_out),
+		T(test_reset),
+		T(test_sendfile_and_splice),
+		T(test_fairness),
+		T(test_turn_end),
+		T(test_post_between_threads),
+		T(test_ping_pong),
 		T(test_init_without_memory),
 	};
 

@@ -95,7 +95,8 @@ static ssize_t linux_send(int fd, const void *p, size_t n, int flags)
 
 static ssize_t linux_writev(int fd, const struct iovec *iov, int n)
 {
-	struct msghdr m = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)MIN_OF(n, IOV_MAX)};
+	struct msghdr m = {.msg_iov = (struct iovec *)iov,
+			   .msg_iovlen = (size_t)MIN_OF(n, IOV_MAX)};
 	ssize_t r = RESULT(sendmsg(fd, &m, MSG_NOSIGNAL));
 
 	return r == -ENOTSOCK ? RESULT(writev(fd, iov, MIN_OF(n, IOV_MAX))) : r;

@@ -46,12 +46,14 @@ static void test_files(void **state)
 
 	assert_true(fd >= 0);
 	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
-	assert_int_equal(sys->openat(AT_FDCWD, in_dir("a"), O_RDWR | O_CREAT | O_EXCL, 0600), -EEXIST);
+	assert_int_equal(sys->openat(AT_FDCWD, in_dir("a"), O_RDWR | O_CREAT | O_EXCL, 0600),
+			 -EEXIST);
 	assert_int_equal(sys->write(fd, "hello", 5), 5);
 	assert_int_equal(sys->pwrite(fd, "J", 1, 0), 1);
 	assert_int_equal(sys->pread(fd, p, sizeof(p), 0), 5);
 	assert_memory_equal(p, "Jello", 5);
-	assert_int_equal(sys->writev(fd, (struct iovec[]){{x_text, 1}, {yz_text, 2}}, 2), 3); /* no socket */
+	assert_int_equal(sys->writev(fd, (struct iovec[]){{x_text, 1}, {yz_text, 2}}, 2),
+			 3); /* no socket */
 	assert_int_equal(sys->fstat(fd, &st), 0);
 	assert_int_equal(st.st_size, 8);
 	assert_int_equal(sys->ftruncate(fd, 2), 0);
@@ -187,9 +189,13 @@ static void test_clocks_and_random(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_files), cmocka_unit_test(test_udp), cmocka_unit_test(test_stream),
-		cmocka_unit_test(test_many_iovecs), cmocka_unit_test(test_eventfd_and_pipe),
-		cmocka_unit_test(test_signal_ends_wait), cmocka_unit_test(test_clocks_and_random),
+		cmocka_unit_test(test_files),
+		cmocka_unit_test(test_udp),
+		cmocka_unit_test(test_stream),
+		cmocka_unit_test(test_many_iovecs),
+		cmocka_unit_test(test_eventfd_and_pipe),
+		cmocka_unit_test(test_signal_ends_wait),
+		cmocka_unit_test(test_clocks_and_random),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
