@@ -534,7 +534,7 @@ static void rebase(struct span *s, const char *from, const char *to)
 		s->p = to + ((uintptr_t)s->p - (uintptr_t)from);
 }
 
-static void rebase_fields(struct hdrs *h, const char *from, const char *to)
+void h1_rebase_fields(struct hdrs *h, const char *from, const char *to)
 {
 	for (size_t i = 0; i < h->n; i++) {
 		if (h->v[i].in_buf & HDR_NAME_IN_BUF)
@@ -551,11 +551,11 @@ void h1_rebase_request(struct http_request *req, const char *from, const char *t
 
 	for (size_t i = 0; i < ARRAY_LEN(spans); i++)
 		rebase(spans[i], from, to);
-	rebase_fields(&req->headers, from, to);
+	h1_rebase_fields(&req->headers, from, to);
 }
 
 void h1_rebase_response(struct http_response *resp, const char *from, const char *to)
 {
 	rebase(&resp->reason, from, to);
-	rebase_fields(&resp->headers, from, to);
+	h1_rebase_fields(&resp->headers, from, to);
 }

@@ -50,6 +50,7 @@ int h1_parse_response(struct h1_parser *p, const char *buf, size_t n, const stru
  * hdr.in_buf what moves; what code added stays. */
 void h1_rebase_request(struct http_request *req, const char *from, const char *to);
 void h1_rebase_response(struct http_response *resp, const char *from, const char *to);
+void h1_rebase_fields(struct hdrs *h, const char *from, const char *to); /* trailers */
 /* A trailer section (fields up to the empty line), after the last chunk; p freshly initialised. Fields that
  * must not be in trailers (framing, routing, RFC 9110 6.5.1) are dropped. Same return values; the reasons
  * are those of a request, on either side. */

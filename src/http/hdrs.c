@@ -245,7 +245,7 @@ struct hdr *hdrs_find(const struct hdrs *h, enum hdr_id id)
 static struct hdr *find_from(const struct hdrs *h, struct hdr *from, struct span name,
 			     enum hdr_id id, uint16_t hash)
 {
-	for (struct hdr *hd = from; hd < h->v + h->n; hd++) {
+	for (struct hdr *hd = from, *end = h->n ? h->v + h->n : from; hd < end; hd++) {
 		if (hd->removed || hd->id != id)
 			continue;
 		if (id != HDR_OTHER || (hd->hash == hash && span_eq_nocase(hd->name, name)))

@@ -60,8 +60,9 @@ void hdrs_remove_name(struct hdrs *h, struct span name);
 /* All values of that name joined by sep (", "; "; " for Cookie) in the arena; one value: as it is; none:
  * {NULL, 0}; no memory: {NULL, 0} too. */
 struct span hdrs_join(const struct hdrs *h, struct span name, struct span sep);
+/* Fields that the body adds are not visited. */
 #define hdrs_each(it, h)                                                                           \
-	for (struct hdr *it = (h)->v; it < (h)->v + (h)->n; it++)                                  \
+	for (struct hdr *it = (h)->v, *it##_end = (h)->n ? it + (h)->n : it; it < it##_end; it++)  \
 		if (!it->removed)
 /* Does a comma-separated list (Connection, Transfer-Encoding, ...) over all fields of that id hold the
  * token? Without case. RFC 9110 5.6.1. */
