@@ -20,7 +20,7 @@ struct http_main {
 	struct conf_scope *scope;
 	struct var_table *vars;
 	struct list servers;      /* struct server, in order of the file */
-	struct http_port *ports; size_t nports;
+	struct http_port **ports; size_t nports, ports_cap;
 	struct list log_formats;  /* mod/log */
 	struct list upstreams;    /* proxy/group: by name */
 	struct list status_zones;
@@ -119,7 +119,7 @@ struct core_srv {                   /* http, server */
 	struct conf_bufs large_client_header_buffers;
 	bool ignore_invalid_headers, merge_slashes, underscores_in_headers;
 };
-extern const struct conf_mod core_srv_mod;
+extern struct conf_mod core_srv_mod;
 
 struct core_loc {                   /* http, server, location */
 	int64_t client_max_body_size, client_body_buffer_size, client_body_timeout;
@@ -150,7 +150,7 @@ struct core_loc {                   /* http, server, location */
 	struct resolver *resolver; int64_t resolver_timeout;
 	bool internal;
 };
-extern const struct conf_mod core_loc_mod;
+extern struct conf_mod core_loc_mod;
 
 struct error_page {
 	int status, overwrite;          /* overwrite: 0 as the page says ("="), -1 keep, else the new status */

@@ -1,0 +1,45 @@
+/* Within serve/: the compiled tables that routing reads. Built by route_conf.c, in the snapshot's arena. */
+#pragma once
+#include "base/hash.h"
+#include "serve/core.h"
+
+struct vname {
+	struct hash_node node;
+	struct span text;
+	struct server *server;
+};
+
+struct vnames {
+	struct hash exact, wild_head /* ".example.com" */, wild_tail /* "www.example." */;
+	struct { const struct server_name *name; struct server *server; } *regexes;
+	size_t nregexes, regexes_cap;
+};
+
+struct port_server {
+	struct list link;
+	struct server *server;
+};
+
+/* Prefix locations of one level, sorted by prefix. up: index of the longest entry that is a proper prefix; -1. */
+struct loc_entry {
+	struct span prefix;
+	struct location *loc;
+	ssize_t up;
+};
+struct loc_tree {
+	struct loc_entry *v, *exact;
+	size_t n, nexact;
+};
+
+/* Compiles a location's children (and theirs) for location_find. CONF_OK or CONF_ERR. */
+int location_compile(struct conf_call *c, struct location *l);
+/* Builds names for every port from its members. */
+int ports_compile(struct conf_call *c, struct http_main *m);
+/* "listen" and "server_name". */
+int listen_set(struct conf_call *c);
+int server_name_set(struct conf_call *c);
+/* A server without listen gets *:80 (or *:8000 when not root), without server_name "". */
+int server_defaults(struct conf_call *c, struct server *s);
+/* Compiles a regular expression word and defines variables for its named groups. */
+struct regex *conf_regex(struct conf_call *c, unsigned word, struct span text, bool nocase, struct var ***vars,
+			 unsigned **groups, size_t *n);
