@@ -280,7 +280,7 @@ class Server:
         if not wait:
             return
         if self.oracle:
-            poll(lambda: set(self.worker_pids()) and not set(self.worker_pids()) & before, 10, "new workers")
+            poll(lambda: set(self.worker_pids()) - before, 10, "new workers")
         else:
             poll(lambda: re.search(r"reconfigur(ed|ation (done|failed))|\[emerg\]", self.log("error.log")[mark:]),
                  10, "the log line after a reload")
