@@ -6,11 +6,11 @@
 #include "base/pool.h"
 #include "base/regex.h"
 
-#define MATCH_LIMIT     1000000 /* backtracking steps */
-#define DEPTH_LIMIT     50000
-#define HEAP_LIMIT      2048    /* KiB, without JIT */
+#define MATCH_LIMIT	1000000 /* backtracking steps */
+#define DEPTH_LIMIT	50000
+#define HEAP_LIMIT	2048 /* KiB, without JIT */
 #define JIT_STACK_START (32 * 1024)
-#define JIT_STACK_MAX   (512 * 1024)
+#define JIT_STACK_MAX	(512 * 1024)
 
 struct regex {
 	pcre2_code *code;
@@ -93,7 +93,8 @@ struct regex *regex_new(struct span text, bool nocase, char *err, size_t size, s
 		regex_free(re);
 		return NULL;
 	}
-	pcre2_jit_compile(re->code, PCRE2_JIT_COMPLETE); /* when it cannot, the interpreter matches */
+	pcre2_jit_compile(re->code,
+			  PCRE2_JIT_COMPLETE); /* when it cannot, the interpreter matches */
 	return re;
 }
 
@@ -172,8 +173,8 @@ int regex_match(const struct regex *re, struct span subject, int *caps, int max)
 		atomic_fetch_add_explicit(&regex_errors, 1, memory_order_relaxed);
 		return 0;
 	}
-	n = pcre2_match(re->code, (PCRE2_SPTR)(subject.p ? subject.p : ""), subject.n, 0, 0, mine.data,
-			mine.match);
+	n = pcre2_match(re->code, (PCRE2_SPTR)(subject.p ? subject.p : ""), subject.n, 0, 0,
+			mine.data, mine.match);
 	if (n < 0) {
 		if (n != PCRE2_ERROR_NOMATCH)
 			atomic_fetch_add_explicit(&regex_errors, 1, memory_order_relaxed);

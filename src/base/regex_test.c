@@ -33,7 +33,8 @@ static void test_match(void **state)
 		char err[128];
 		size_t at;
 		int caps[8];
-		struct regex *re = regex_new(span_of(table[i].re), table[i].nocase, err, sizeof(err), &at);
+		struct regex *re =
+			regex_new(span_of(table[i].re), table[i].nocase, err, sizeof(err), &at);
 
 		if (!re) { /* newer PCRE2 refuses \K in a lookahead */
 			assert_non_null(strstr(table[i].re, "\\K"));
@@ -44,7 +45,8 @@ static void test_match(void **state)
 			assert_int_equal(caps[k], table[i].caps[k]);
 		for (int k = 0; k < table[i].n; k++)
 			assert_true(caps[2 * k] <= caps[2 * k + 1]);
-		assert_int_equal(regex_match(re, span_of(table[i].subject), NULL, 0) > 0, table[i].n > 0);
+		assert_int_equal(regex_match(re, span_of(table[i].subject), NULL, 0) > 0,
+				 table[i].n > 0);
 		regex_free(re);
 	}
 }
@@ -90,7 +92,8 @@ static void test_names(void **state)
 
 	assert_non_null(re);
 	for (unsigned i = 0; regex_name_at(re, i, &name, &number); i++) {
-		assert_true((span_eq(name, SPAN("year")) && number == 2) || (span_eq(name, SPAN("mon")) && number == 3));
+		assert_true((span_eq(name, SPAN("year")) && number == 2) ||
+			    (span_eq(name, SPAN("mon")) && number == 3));
 		seen += number;
 	}
 	assert_int_equal(seen, 5);
@@ -177,8 +180,9 @@ static int leave(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_match),   cmocka_unit_test(test_few_pairs), cmocka_unit_test(test_mistakes),
-		cmocka_unit_test(test_names),   cmocka_unit_test(test_hostile),   cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_match),	  cmocka_unit_test(test_few_pairs),
+		cmocka_unit_test(test_mistakes),  cmocka_unit_test(test_names),
+		cmocka_unit_test(test_hostile),	  cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_no_memory),
 	};
 

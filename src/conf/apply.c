@@ -106,7 +106,8 @@ static int unknown_directive(struct conf_call *c)
 
 	conf_error(c, 0, "unknown directive \"%.*s\"", SPAN_ARG(name));
 	if (module)
-		return conf_remedy(c, "known to nginx (module %s), not supported by sluice yet", module);
+		return conf_remedy(c, "known to nginx (module %s), not supported by sluice yet",
+				   module);
 	near = conf_nearest(name, c->scope->where);
 	if (near)
 		conf_remedy(c, "did you mean \"%s\"?", near);
@@ -137,8 +138,8 @@ static bool misses_semicolon(struct conf_call *c)
 	for (unsigned i = 1; i <= conf_nargs(c); i++) {
 		if (w[i].line == w[i - 1].line || w[i].quoted || !rows_find(w[i].text))
 			continue;
-		conf_remedy(c, "a \";\" seems to be missing in line %u, before \"%.*s\"", w[i - 1].line,
-			    SPAN_ARG(w[i].text));
+		conf_remedy(c, "a \";\" seems to be missing in line %u, before \"%.*s\"",
+			    w[i - 1].line, SPAN_ARG(w[i].text));
 		return true;
 	}
 	return false;
@@ -224,8 +225,8 @@ static bool is_late(const struct conf_row *row)
 	return row->kind == CONF_BLOCK && !(row->flags & CONF_EARLY);
 }
 
-/* One pass over the children: first what is simple, then the blocks. Unknown ones are reported in the
- * first. */
+/* One pass over the children: first what is simple, then the blocks. Unknown ones are reported in
+ * the first. */
 static int apply_pass(const struct conf_call *parent, struct conf_scope *s, bool late)
 {
 	struct conf_call c = {.ctx = parent->ctx, .scope = s};
@@ -287,7 +288,8 @@ int conf_apply(struct conf_call *c, struct conf_scope *s)
 
 /* ---- the whole tree ---- */
 
-int conf_later(struct conf_call *c, enum conf_stage stage, int (*fn)(struct conf_call *c, void *arg), void *arg)
+int conf_later(struct conf_call *c, enum conf_stage stage,
+	       int (*fn)(struct conf_call *c, void *arg), void *arg)
 {
 	struct later *l = arena_zalloc(c->ctx->arena, sizeof(*l));
 
@@ -320,8 +322,9 @@ static void run_later(struct conf_ctx *ctx)
 		unsigned before = ctx->errors;
 
 		if (l->fn(&l->call, l->arg) < 0 && ctx->errors == before)
-			conf_error(&l->call, 0, "\"%.*s\" directive failed",
-				   SPAN_ARG(l->call.node->nwords ? conf_arg(&l->call, 0) : SPAN("")));
+			conf_error(
+				&l->call, 0, "\"%.*s\" directive failed",
+				SPAN_ARG(l->call.node->nwords ? conf_arg(&l->call, 0) : SPAN("")));
 	}
 }
 
@@ -359,7 +362,8 @@ int conf_apply_all(struct conf_ctx *ctx, struct conf_scope **main_scope)
 
 		if (init_mod(&c, conf_rows.mods[i]) < 0) {
 			if (ctx->errors == before)
-				conf_error(&c, 0, "module \"%s\" failed to start", conf_rows.mods[i]->name);
+				conf_error(&c, 0, "module \"%s\" failed to start",
+					   conf_rows.mods[i]->name);
 			return CONF_ERR;
 		}
 	}

@@ -47,9 +47,12 @@ static const struct conf_row scal_rows[] = {
 	MMASK("mask", HERE, struct scal, mask, colours, 5, ""),
 	MBUFS("bufs", HERE, struct scal, bufs, ""),
 	CONF_ROW_("level", HERE, 1, 1, CONF_NUM, 0, struct scal, level, &level_bounds, 1, NULL, ""),
-	CONF_ROW_("strs", HERE, 1, 255, CONF_STRS, CONF_MULTI, struct scal, strs, NULL, 0, "a b", ""),
-	CONF_ROW_("more", HERE, 1, 255, CONF_STRS, CONF_MULTI | CONF_NO_DROP, struct scal, more, NULL, 0, NULL, ""),
-	CONF_ROW_("oldie", HERE, 1, 1, CONF_FLAG, CONF_DEPRECATED, struct scal, flag, NULL, 1, NULL, "use flag"),
+	CONF_ROW_("strs", HERE, 1, 255, CONF_STRS, CONF_MULTI, struct scal, strs, NULL, 0, "a b",
+		  ""),
+	CONF_ROW_("more", HERE, 1, 255, CONF_STRS, CONF_MULTI | CONF_NO_DROP, struct scal, more,
+		  NULL, 0, NULL, ""),
+	CONF_ROW_("oldie", HERE, 1, 1, CONF_FLAG, CONF_DEPRECATED, struct scal, flag, NULL, 1, NULL,
+		  "use flag"),
 	MEND};
 struct conf_mod scal_mod = {.name = "scal", .size = sizeof(struct scal), .rows = scal_rows};
 
@@ -66,19 +69,21 @@ static int box_done(struct conf_call *c, void *conf)
 	return CONF_OK;
 }
 
-static const struct conf_row box_rows[] = {
-	MBLOCK("box", IN_MAIN, 1, 1, on_box, ""),
-	MBLOCK("box", IN_HTTP | IN_SERVER, 2, 2, on_box, ""),
-	MDATA("data", HERE, 1, 1, 0, on_data, ""),
-	MCUSTOM("note", HERE, 1, 2, CONF_MULTI, on_note, ""),
-	MCUSTOM("later", HERE, 2, 2, CONF_MULTI, on_later, ""),
-	MCUSTOM("silent", HERE, 0, 0, 0, on_silent, ""),
-	MIGNORED("whatever", HERE, 0, 255, ""),
-	MCUSTOM("inner_only", IN_SERVER, 1, 1, 0, on_note, ""),
-	MEND};
-struct conf_mod box_mod = {
-	.name = "box", .size = sizeof(struct boxes), .rows = box_rows, .init = box_init,
-	.done = box_done, .done_where = IN_HTTP | IN_SERVER};
+static const struct conf_row box_rows[] = {MBLOCK("box", IN_MAIN, 1, 1, on_box, ""),
+					   MBLOCK("box", IN_HTTP | IN_SERVER, 2, 2, on_box, ""),
+					   MDATA("data", HERE, 1, 1, 0, on_data, ""),
+					   MCUSTOM("note", HERE, 1, 2, CONF_MULTI, on_note, ""),
+					   MCUSTOM("later", HERE, 2, 2, CONF_MULTI, on_later, ""),
+					   MCUSTOM("silent", HERE, 0, 0, 0, on_silent, ""),
+					   MIGNORED("whatever", HERE, 0, 255, ""),
+					   MCUSTOM("inner_only", IN_SERVER, 1, 1, 0, on_note, ""),
+					   MEND};
+struct conf_mod box_mod = {.name = "box",
+			   .size = sizeof(struct boxes),
+			   .rows = box_rows,
+			   .init = box_init,
+			   .done = box_done,
+			   .done_where = IN_HTTP | IN_SERVER};
 static struct conf_mod *const mods[] = {&scal_mod, &box_mod, NULL};
 
 static void remember(struct span s)
@@ -90,7 +95,8 @@ static void remember(struct span s)
 
 static int on_box(struct conf_call *c)
 {
-	struct conf_scope *s = conf_scope_new(c, c->scope->where == IN_MAIN ? IN_HTTP : IN_SERVER, NULL);
+	struct conf_scope *s =
+		conf_scope_new(c, c->scope->where == IN_MAIN ? IN_HTTP : IN_SERVER, NULL);
 	int r;
 
 	assert_non_null(s);
@@ -157,36 +163,54 @@ static const struct {
 	{"\n  foo bar;\n", "emerg 2:3 unknown directive \"foo\"\n"},
 	{"flga on;", "emerg 1:1 unknown directive \"flga\"| did you mean \"flag\"?\n"},
 	{"foo { flag x; }", "emerg 1:1 unknown directive \"foo\"\n"},
-	{"ssi on;", "emerg 1:1 unknown directive \"ssi\"| known to nginx (module ngx_http_ssi_filter_module), "
-		    "not supported by sluice yet\n"},
+	{"ssi on;",
+	 "emerg 1:1 unknown directive \"ssi\"| known to nginx (module ngx_http_ssi_filter_module), "
+	 "not supported by sluice yet\n"},
 	{"includ x;", "emerg 1:1 unknown directive \"includ\"| did you mean \"include\"?\n"},
 	{"flag on; flag off;", "emerg 1:10 \"flag\" directive is duplicate\n"},
-	{"flag maybe;", "emerg 1:6 invalid value \"maybe\" in \"flag\" directive, it must be \"on\" or \"off\"\n"},
-	{"flag \"\";", "emerg 1:6 invalid value \"\" in \"flag\" directive, it must be \"on\" or \"off\"\n"},
+	{"flag maybe;",
+	 "emerg 1:6 invalid value \"maybe\" in \"flag\" directive, it must be \"on\" or \"off\"\n"},
+	{"flag \"\";",
+	 "emerg 1:6 invalid value \"\" in \"flag\" directive, it must be \"on\" or \"off\"\n"},
 	{"flag ON; box a { flag oFf; }", ""},
 	{"num x;", "emerg 1:5 \"num\" directive invalid number| a whole number is wanted\n"},
 	{"num -1;", "emerg 1:5 \"num\" directive invalid number| a whole number is wanted\n"},
-	{"size 3t;", "emerg 1:6 \"size\" directive invalid value| a size is wanted: 4096, 8k, 1m\n"},
-	{"msec 30m1h;", "emerg 1:6 \"msec\" directive invalid value| a time is wanted: 30s, 5m, 1h30m\n"},
-	{"colour pink;", "emerg 1:8 invalid value \"pink\"| \"colour\" takes \"red\", \"green\", \"blue\"\n"},
+	{"size 3t;",
+	 "emerg 1:6 \"size\" directive invalid value| a size is wanted: 4096, 8k, 1m\n"},
+	{"msec 30m1h;",
+	 "emerg 1:6 \"msec\" directive invalid value| a time is wanted: 30s, 5m, 1h30m\n"},
+	{"colour pink;",
+	 "emerg 1:8 invalid value \"pink\"| \"colour\" takes \"red\", \"green\", \"blue\"\n"},
 	{"mask red Red;", "warn 1:10 duplicate value \"red\"\n"},
-	{"mask red pink;", "emerg 1:10 invalid value \"pink\"| \"mask\" takes \"red\", \"green\", \"blue\"\n"},
+	{"mask red pink;",
+	 "emerg 1:10 invalid value \"pink\"| \"mask\" takes \"red\", \"green\", \"blue\"\n"},
 	{"level 10;", "emerg 1:7 value must be between 1 and 9\n"},
-	{"bufs 0 4k;", "emerg 1:6 \"bufs\" directive invalid value| a number and a size are wanted: 8 4k\n"},
-	{"bufs 4 x;", "emerg 1:6 \"bufs\" directive invalid value| a number and a size are wanted: 8 4k\n"},
-	{"bufs 4;", "emerg 1:1 invalid number of arguments in \"bufs\" directive| it takes 2, here are 1\n"},
-	{"flag;", "emerg 1:1 invalid number of arguments in \"flag\" directive| it takes 1, here are 0\n"},
-	{"mask;", "emerg 1:1 invalid number of arguments in \"mask\" directive| it takes at least 1, here are 0\n"},
-	{"note 1 2 3;", "emerg 1:1 invalid number of arguments in \"note\" directive| it takes 1 to 2, here are 3\n"},
-	{"flag on\nnum 3;", "emerg 1:1 invalid number of arguments in \"flag\" directive| a \";\" seems to be "
-			    "missing in line 1, before \"num\"\n"},
-	{"flag on\nbox a { num x; }", "emerg 1:1 directive \"flag\" is not terminated by \";\"| a \";\" seems to be "
-				     "missing in line 1, before \"box\"\n"},
+	{"bufs 0 4k;",
+	 "emerg 1:6 \"bufs\" directive invalid value| a number and a size are wanted: 8 4k\n"},
+	{"bufs 4 x;",
+	 "emerg 1:6 \"bufs\" directive invalid value| a number and a size are wanted: 8 4k\n"},
+	{"bufs 4;",
+	 "emerg 1:1 invalid number of arguments in \"bufs\" directive| it takes 2, here are 1\n"},
+	{"flag;",
+	 "emerg 1:1 invalid number of arguments in \"flag\" directive| it takes 1, here are 0\n"},
+	{"mask;", "emerg 1:1 invalid number of arguments in \"mask\" directive| it takes at least "
+		  "1, here are 0\n"},
+	{"note 1 2 3;", "emerg 1:1 invalid number of arguments in \"note\" directive| it takes 1 "
+			"to 2, here are 3\n"},
+	{"flag on\nnum 3;",
+	 "emerg 1:1 invalid number of arguments in \"flag\" directive| a \";\" seems to be "
+	 "missing in line 1, before \"num\"\n"},
+	{"flag on\nbox a { num x; }",
+	 "emerg 1:1 directive \"flag\" is not terminated by \";\"| a \";\" seems to be "
+	 "missing in line 1, before \"box\"\n"},
 	{"flag {}", "emerg 1:1 directive \"flag\" is not terminated by \";\"\n"},
 	{"box a;", "emerg 1:1 directive \"box\" has no opening \"{\"\n"},
-	{"box {}", "emerg 1:1 invalid number of arguments in \"box\" directive| it takes 1, here are 0\n"},
-	{"box a { box b {} }", "emerg 1:9 invalid number of arguments in \"box\" directive| it takes 2, here are 1\n"},
-	{"inner_only 1;", "emerg 1:1 \"inner_only\" directive is not allowed here| it may stand in: server\n"},
+	{"box {}",
+	 "emerg 1:1 invalid number of arguments in \"box\" directive| it takes 1, here are 0\n"},
+	{"box a { box b {} }",
+	 "emerg 1:9 invalid number of arguments in \"box\" directive| it takes 2, here are 1\n"},
+	{"inner_only 1;",
+	 "emerg 1:1 \"inner_only\" directive is not allowed here| it may stand in: server\n"},
 	{"silent;", "emerg 1:1 \"silent\" directive failed\n"},
 	{"oldie on;", "warn 1:1 the \"oldie\" directive is deprecated| use flag\n"},
 	{"whatever; whatever 1 2; whatever {}", ""},
@@ -198,9 +222,10 @@ static const struct {
 	 "emerg 1:22 unknown directive \"bar\"\n"
 	 "emerg 1:31 \"num\" directive invalid number| a whole number is wanted\n"
 	 "emerg 1:44 unknown directive \"baz\"\n"},
-	{"num x; }\nnum 1;", "emerg 1:8 unexpected \"}\"| no block is open here\n"
-			     "emerg 1:5 \"num\" directive invalid number| a whole number is wanted\n"
-			     "emerg 2:1 \"num\" directive is duplicate\n"},
+	{"num x; }\nnum 1;",
+	 "emerg 1:8 unexpected \"}\"| no block is open here\n"
+	 "emerg 1:5 \"num\" directive invalid number| a whole number is wanted\n"
+	 "emerg 2:1 \"num\" directive is duplicate\n"},
 };
 
 static void test_problems(void **state)
@@ -244,8 +269,10 @@ static void test_inheritance(void **state)
 	struct fixture f;
 	const struct scal *s;
 
-	assert_int_equal(apply(&f, "box a { num 2; box b b { num 3; str x; } box c c { size 1k; } str y; } num 1; "
-				   "mask blue; box z {}"), CONF_OK);
+	assert_int_equal(apply(&f, "box a { num 2; box b b { num 3; str x; } box c c { size 1k; } "
+				   "str y; } num 1; "
+				   "mask blue; box z {}"),
+			 CONF_OK);
 	assert_int_equal(nseen, 4); /* b, c, a, z */
 	assert_int_equal(seen[0].num, 3);
 	assert_true(span_eq(seen[0].str, SPAN("x")));
@@ -269,7 +296,8 @@ static void test_untouched_structs_are_shared(void **state)
 	struct conf_scope *s;
 
 	assert_int_equal(apply(&f, ""), CONF_OK);
-	c = (struct conf_call){.ctx = &f.ctx, .scope = f.main, .node = f.ctx.root, .mod = &scal_mod};
+	c = (struct conf_call){
+		.ctx = &f.ctx, .scope = f.main, .node = f.ctx.root, .mod = &scal_mod};
 	s = conf_scope_new(&c, IN_HTTP, NULL);
 	assert_ptr_equal(conf_get(s, &scal_mod), conf_get(f.main, &scal_mod));
 	c.scope = s;
@@ -286,7 +314,8 @@ static void test_lists(void **state)
 
 	assert_int_equal(apply(&f, "strs 1 2; strs 3; more m; "
 				   "box a { more x; box aa a { more y; } box ab a { more z; } }"
-				   "box b { strs 9; strs 8 7; more w; more v; }"), CONF_OK);
+				   "box b { strs 9; strs 8 7; more w; more v; }"),
+			 CONF_OK);
 	assert_int_equal(seen[0].strs.n, 3);
 	assert_true(span_eq(seen[0].strs.v[2], SPAN("3")));
 	assert_int_equal(seen[0].more.n, 3); /* m x y */
@@ -304,8 +333,10 @@ static void test_order(void **state)
 {
 	struct fixture f;
 
-	assert_int_equal(apply(&f, "later 2 l2; later 0 l0; box a { note n3; note n4; later 1 l1; later 0 l00; } "
-				   "note n1; data d {} note n2; box b {}"), CONF_OK);
+	assert_int_equal(apply(&f, "later 2 l2; later 0 l0; box a { note n3; note n4; later 1 l1; "
+				   "later 0 l00; } "
+				   "note n1; data d {} note n2; box b {}"),
+			 CONF_OK);
 	assert_string_equal(boxes.order, "first n1 d n2 a first n3 n4 b l0 l00 l1 l2 ");
 	fixture_fini(&f);
 }

@@ -1,5 +1,5 @@
-/* Typed fields: what each kind of row stores, its default and its checks. The wording of the problems is
- * nginx's. */
+/* Typed fields: what each kind of row stores, its default and its checks. The wording of the
+ * problems is nginx's. */
 #include "conf/problem.h"
 #include "conf/rows.h"
 #include "conf/template.h"
@@ -55,7 +55,8 @@ static int enum_error(struct conf_call *c, unsigned i)
 
 	conf_error(c, i, "invalid value \"%.*s\"", SPAN_ARG(conf_arg(c, i)));
 	for (; e->word; e++)
-		list = arena_printf(c->ctx->arena, "%.*s%s\"%s\"", SPAN_ARG(list), list.n ? ", " : "", e->word);
+		list = arena_printf(c->ctx->arena, "%.*s%s\"%s\"", SPAN_ARG(list),
+				    list.n ? ", " : "", e->word);
 	return conf_remedy(c, "\"%s\" takes %.*s", c->row->name, SPAN_ARG(list));
 }
 
@@ -95,8 +96,10 @@ static int set_flag(struct conf_call *c, bool *field)
 	struct span s = conf_arg(c, 1);
 
 	if (!conf_parse_flag(s, field))
-		return conf_error(c, 1, "invalid value \"%.*s\" in \"%s\" directive, it must be \"on\" or \"off\"",
-				  SPAN_ARG(s), c->row->name);
+		return conf_error(
+			c, 1,
+			"invalid value \"%.*s\" in \"%s\" directive, it must be \"on\" or \"off\"",
+			SPAN_ARG(s), c->row->name);
 	return CONF_OK;
 }
 
@@ -107,8 +110,10 @@ static int check_bounds(struct conf_call *c, int64_t n)
 	if (!b || (n >= b->low && n <= b->high))
 		return CONF_OK;
 	if (b->high == INT64_MAX)
-		return conf_error(c, 1, "value must be equal to or greater than %lld", (long long)b->low);
-	return conf_error(c, 1, "value must be between %lld and %lld", (long long)b->low, (long long)b->high);
+		return conf_error(c, 1, "value must be equal to or greater than %lld",
+				  (long long)b->low);
+	return conf_error(c, 1, "value must be between %lld and %lld", (long long)b->low,
+			  (long long)b->high);
 }
 
 static int set_number(struct conf_call *c, int64_t *field)
@@ -132,9 +137,10 @@ static int set_number(struct conf_call *c, int64_t *field)
 	if (!ok) {
 		conf_error(c, 1, "\"%s\" directive invalid %s", c->row->name,
 			   kind == CONF_NUM ? "number" : "value");
-		return conf_remedy(c, "%s", kind == CONF_NUM ? "a whole number is wanted"
-					    : kind == CONF_SIZE ? "a size is wanted: 4096, 8k, 1m"
-								: "a time is wanted: 30s, 5m, 1h30m");
+		return conf_remedy(c, "%s",
+				   kind == CONF_NUM    ? "a whole number is wanted"
+				   : kind == CONF_SIZE ? "a size is wanted: 4096, 8k, 1m"
+						       : "a time is wanted: 30s, 5m, 1h30m");
 	}
 	if (check_bounds(c, n) < 0)
 		return CONF_ERR;
@@ -146,7 +152,8 @@ static bool parse_bufs(struct span num, struct span size, struct conf_bufs *b)
 {
 	uint64_t n;
 
-	if (!span_to_u64(num, INT32_MAX, &n) || n == 0 || !conf_parse_size(size, &b->size) || b->size == 0)
+	if (!span_to_u64(num, INT32_MAX, &n) || n == 0 || !conf_parse_size(size, &b->size) ||
+	    b->size == 0)
 		return false;
 	b->num = (int)n;
 	return true;

@@ -1,4 +1,5 @@
-/* For tests and fuzz targets of this room: a snapshot's arena, files in memory, problems as text. */
+/* For tests and fuzz targets of this room: a snapshot's arena, files in memory, problems as text.
+ */
 #pragma once
 #include <stdio.h>
 #include "conf/conf.h"
@@ -37,12 +38,13 @@ static inline const char *fixture_problems(struct fixture *f)
 	struct list *l;
 
 	f->problems[0] = 0;
-	list_each(l, &f->ctx.errors_list) {
+	list_each (l, &f->ctx.errors_list) {
 		const struct conf_error *e = CONTAINER_OF(l, struct conf_error, link);
 
-		n += (size_t)snprintf(f->problems + n, sizeof(f->problems) - n, "%s %u:%u %.*s%s%.*s\n",
-				      e->level == LOG_WARN ? "warn" : "emerg", e->line, e->col,
-				      SPAN_ARG(e->message), e->remedy.n ? "| " : "", SPAN_ARG(e->remedy));
+		n += (size_t)snprintf(
+			f->problems + n, sizeof(f->problems) - n, "%s %u:%u %.*s%s%.*s\n",
+			e->level == LOG_WARN ? "warn" : "emerg", e->line, e->col,
+			SPAN_ARG(e->message), e->remedy.n ? "| " : "", SPAN_ARG(e->remedy));
 		if (n >= sizeof(f->problems))
 			break;
 	}

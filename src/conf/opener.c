@@ -54,14 +54,16 @@ static int offline_read_file(struct opener *o, struct span path, struct arena *a
 	return 0;
 }
 
-static int offline_glob(struct opener *o, struct span pattern, struct arena *a, struct span **paths, size_t *n)
+static int offline_glob(struct opener *o, struct span pattern, struct arena *a, struct span **paths,
+			size_t *n)
 {
 	struct opener *f = behind(o);
 
 	return f->ops->glob(f, pattern, a, paths, n);
 }
 
-static int offline_resolve(struct opener *o, struct span host, struct sockaddr_storage *sa, size_t max)
+static int offline_resolve(struct opener *o, struct span host, struct sockaddr_storage *sa,
+			   size_t max)
 {
 	return one_address(0xc0000201, sa, max); /* 192.0.2.1, RFC 5737 */
 }
@@ -84,7 +86,8 @@ static const struct opener_ops offline_ops = {
 
 void opener_offline_init(struct opener_offline *o, struct opener *files)
 {
-	*o = (struct opener_offline){.opener = {.ops = &offline_ops, .offline = true}, .files = files};
+	*o = (struct opener_offline){.opener = {.ops = &offline_ops, .offline = true},
+				     .files = files};
 }
 
 /* ---- memory ---- */
@@ -114,7 +117,8 @@ static int path_cmp(const void *a, const void *b)
 	return span_cmp(*(const struct span *)a, *(const struct span *)b);
 }
 
-static int memory_glob(struct opener *o, struct span pattern, struct arena *a, struct span **paths, size_t *n)
+static int memory_glob(struct opener *o, struct span pattern, struct arena *a, struct span **paths,
+		       size_t *n)
 {
 	const struct opener_file *f = CONTAINER_OF(o, struct opener_memory, opener)->files;
 	char *pat = arena_cstr(a, pattern);
@@ -142,7 +146,8 @@ static int memory_glob(struct opener *o, struct span pattern, struct arena *a, s
 	return 0;
 }
 
-static int memory_resolve(struct opener *o, struct span host, struct sockaddr_storage *sa, size_t max)
+static int memory_resolve(struct opener *o, struct span host, struct sockaddr_storage *sa,
+			  size_t max)
 {
 	if (span_ends(host, SPAN(".invalid")))
 		return -ENOENT;

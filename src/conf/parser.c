@@ -1,5 +1,5 @@
-/* Tokens to a tree. One loop over a stack of sources (the file and what it includes), no recursion. A
- * mistake is reported and stepped over, so that one run finds them all. */
+/* Tokens to a tree. One loop over a stack of sources (the file and what it includes), no recursion.
+ * A mistake is reported and stepped over, so that one run finds them all. */
 #include <errno.h>
 #include <string.h>
 #include "conf/lexer.h"
@@ -10,9 +10,9 @@
 
 /* A file being read, or to be read. */
 struct source {
-	struct source *then;   /* what to go on with when this one ends */
-	struct source *from;   /* the one with the include directive; NULL at the top */
-	struct conf_place by;  /* the include directive */
+	struct source *then;  /* what to go on with when this one ends */
+	struct source *from;  /* the one with the include directive; NULL at the top */
+	struct conf_place by; /* the include directive */
 	struct span path;
 	struct conf_file *file; /* NULL: not read yet */
 	struct lexer lexer;
@@ -23,10 +23,11 @@ struct source {
 struct parser {
 	struct conf_ctx *ctx;
 	struct source *src;
-	struct conf_node *block;                   /* where nodes go */
-	struct conf_node **tail[CONF_DEPTH_MAX + 1]; /* per open block: where its next child is hung */
-	unsigned blocks;                           /* open blocks */
-	struct conf_word *words;                   /* of the directive being read */
+	struct conf_node *block; /* where nodes go */
+	struct conf_node *
+		*tail[CONF_DEPTH_MAX + 1]; /* per open block: where its next child is hung */
+	unsigned blocks;		   /* open blocks */
+	struct conf_word *words;	   /* of the directive being read */
 	size_t nwords, cap;
 	bool failed; /* no memory: end at once */
 };
@@ -94,7 +95,8 @@ static int read_file(struct conf_ctx *ctx, struct span path, struct conf_file **
 	*file = find_file(ctx, path);
 	if (*file)
 		return 0;
-	r = (ops->read_conf ? ops->read_conf : ops->read_file)(ctx->opener, path, ctx->arena, &text);
+	r = (ops->read_conf ? ops->read_conf : ops->read_file)(ctx->opener, path, ctx->arena,
+							       &text);
 	if (r < 0)
 		return r;
 	*file = add_file(ctx, path, text);
@@ -120,17 +122,19 @@ static bool source_open(struct parser *p, struct source *s)
 		return false;
 	}
 	if (s->includes > CONF_DEPTH_MAX || ++ctx->includes > INCLUDES_MAX) {
-		conf_problem(ctx, LOG_EMERG, s->by, "too many includes at \"%.*s\"", SPAN_ARG(s->path));
+		conf_problem(ctx, LOG_EMERG, s->by, "too many includes at \"%.*s\"",
+			     SPAN_ARG(s->path));
 		return false;
 	}
 	r = read_file(ctx, s->path, &s->file);
 	if (r == -ENOENT && ctx->opener->offline && s->from) {
-		conf_problem(ctx, LOG_WARN, s->by, "\"%.*s\" is not here, left out", SPAN_ARG(s->path));
+		conf_problem(ctx, LOG_WARN, s->by, "\"%.*s\" is not here, left out",
+			     SPAN_ARG(s->path));
 		return false;
 	}
 	if (r < 0) {
-		conf_problem(ctx, LOG_EMERG, s->by, "open() \"%.*s\" failed (%d: %s)", SPAN_ARG(s->path),
-			     -r, strerror(-r));
+		conf_problem(ctx, LOG_EMERG, s->by, "open() \"%.*s\" failed (%d: %s)",
+			     SPAN_ARG(s->path), -r, strerror(-r));
 		return false;
 	}
 	lexer_init(&s->lexer, s->file->text);
@@ -149,7 +153,8 @@ static bool has_wildcards(struct span s)
 }
 
 /* The files that an include names, in their order. */
-static int include_paths(struct parser *p, const struct conf_word *w, struct span **paths, size_t *n)
+static int include_paths(struct parser *p, const struct conf_word *w, struct span **paths,
+			 size_t *n)
 {
 	struct conf_ctx *ctx = p->ctx;
 	struct span path = conf_path(ctx, w->text, true);
@@ -176,7 +181,8 @@ static void include(struct parser *p)
 	size_t n = 0;
 
 	if (p->nwords != 2) {
-		PARSE_ERROR(p, &p->words[0], "invalid number of arguments in \"include\" directive");
+		PARSE_ERROR(p, &p->words[0],
+			    "invalid number of arguments in \"include\" directive");
 		return;
 	}
 	if (include_paths(p, &p->words[1], &paths, &n) < 0) {
@@ -328,8 +334,9 @@ static void on_end(struct parser *p, const struct lex_token *t)
 		else
 			PARSE_ERROR(p, &end, "unexpected end of file, expecting \";\" or \"}\"");
 		if (t->quote)
-			conf_problem_remedy(p->ctx, "the quote (%c) opened in line %u column %u is not closed",
-					    t->quote, t->word.line, t->word.col);
+			conf_problem_remedy(
+				p->ctx, "the quote (%c) opened in line %u column %u is not closed",
+				t->quote, t->word.line, t->word.col);
 		else if (p->nwords > 0)
 			conf_problem_remedy(p->ctx, "the directive \"%.*s\" begins in line %u",
 					    SPAN_ARG(p->words[0].text), p->words[0].line);
@@ -358,11 +365,13 @@ static void on_too_long(struct parser *p, struct lex_token *t)
 {
 	t->word.text = span_cut(t->word.text, 0, 10);
 	if (t->quote) {
-		PARSE_ERROR(p, &t->word, "too long parameter, probably missing terminating \"%c\" character",
+		PARSE_ERROR(p, &t->word,
+			    "too long parameter, probably missing terminating \"%c\" character",
 			    t->quote);
 		conf_problem_remedy(p->ctx, "a word has at most %d bytes", CONF_WORD_MAX);
 	} else {
-		PARSE_ERROR(p, &t->word, "too long parameter \"%.*s...\" started", SPAN_ARG(t->word.text));
+		PARSE_ERROR(p, &t->word, "too long parameter \"%.*s...\" started",
+			    SPAN_ARG(t->word.text));
 	}
 	recover(p);
 }

@@ -1,5 +1,5 @@
-/* Any bytes as a configuration: lexer, parser, engine and report. The input is parted by "\n%%\n" into
- * files: the main one, then "/c/1", "/c/2", ... that it may include. */
+/* Any bytes as a configuration: lexer, parser, engine and report. The input is parted by "\n%%\n"
+ * into files: the main one, then "/c/1", "/c/2", ... that it may include. */
 #include "base/pool.h"
 #include "conf/fixture.h"
 #include "conf/problem.h"
@@ -22,7 +22,8 @@ extern struct conf_mod fuzz_mod;
 
 static int on_box(struct conf_call *c)
 {
-	struct conf_scope *s = conf_scope_new(c, c->scope->where == IN_MAIN ? IN_HTTP : IN_SERVER, NULL);
+	struct conf_scope *s =
+		conf_scope_new(c, c->scope->where == IN_MAIN ? IN_HTTP : IN_SERVER, NULL);
 
 	return s ? conf_apply(c, s) : CONF_ERR;
 }
@@ -48,8 +49,10 @@ static int on_set(struct conf_call *c)
 {
 	struct span name = conf_arg(c, 1);
 
-	return var_define(c, conf_var_table(c->scope), span_cut(name, 1, name.n), VAR_CHANGEABLE | VAR_WEAK)
-		       ? CONF_OK : CONF_ERR;
+	return var_define(c, conf_var_table(c->scope), span_cut(name, 1, name.n),
+			  VAR_CHANGEABLE | VAR_WEAK)
+		       ? CONF_OK
+		       : CONF_ERR;
 }
 
 static int on_own(struct conf_call *c)
@@ -73,18 +76,19 @@ static const struct conf_row rows[] = {
 	MMASK("mask", HERE, struct fuzz_conf, mask, colours, 1, ""),
 	MBUFS("bufs", HERE, struct fuzz_conf, bufs, ""),
 	MTMPL("tmpl", IN_HTTP | IN_SERVER, struct fuzz_conf, tmpl, ""),
-	CONF_ROW_("strs", HERE, 1, 255, CONF_STRS, CONF_MULTI | CONF_NO_DROP, struct fuzz_conf, strs, NULL, 0, NULL, ""),
-	CONF_ROW_("p", HERE, 1, 255, CONF_PREDICATES, CONF_MULTI, struct fuzz_conf, preds, NULL, 0, NULL, ""),
+	CONF_ROW_("strs", HERE, 1, 255, CONF_STRS, CONF_MULTI | CONF_NO_DROP, struct fuzz_conf,
+		  strs, NULL, 0, NULL, ""),
+	CONF_ROW_("p", HERE, 1, 255, CONF_PREDICATES, CONF_MULTI, struct fuzz_conf, preds, NULL, 0,
+		  NULL, ""),
 	MBLOCK("box", HERE, 0, 2, on_box, ""),
 	MDATA("data", HERE, 0, 9, CONF_MULTI, on_data, ""),
 	MCUSTOM("set", HERE, 1, 2, CONF_MULTI, on_set, ""),
 	MCUSTOM("own", HERE, 0, 0, CONF_MULTI, on_own, ""),
 	MEND};
 
-static const struct var vars[] = {
-	{.name = SPAN_INIT("host"), .get = get_any},
-	{.name = SPAN_INIT("arg_"), .get = get_any, .flags = VAR_PREFIX},
-	{.name = {0}}};
+static const struct var vars[] = {{.name = SPAN_INIT("host"), .get = get_any},
+				  {.name = SPAN_INIT("arg_"), .get = get_any, .flags = VAR_PREFIX},
+				  {.name = {0}}};
 
 static int fuzz_init(struct conf_call *c, void *conf)
 {
@@ -96,7 +100,8 @@ static int fuzz_init(struct conf_call *c, void *conf)
 	return CONF_OK;
 }
 
-struct conf_mod fuzz_mod = {.name = "fuzz", .size = sizeof(struct fuzz_conf), .rows = rows, .init = fuzz_init};
+struct conf_mod fuzz_mod = {
+	.name = "fuzz", .size = sizeof(struct fuzz_conf), .rows = rows, .init = fuzz_init};
 static struct conf_mod *const mods[] = {&fuzz_mod, NULL};
 
 /* ---- what must hold ---- */
@@ -146,7 +151,8 @@ static void ignore_text(void *arg, struct span text)
 #define FILES 8
 static void split_files(struct span in, struct opener_file files[FILES + 1])
 {
-	static const char *const names[FILES] = {"/c/n", "/c/1", "/c/2", "/c/3", "/c/4", "/c/5", "/c/6", "/c/7"};
+	static const char *const names[FILES] = {"/c/n", "/c/1", "/c/2", "/c/3",
+						 "/c/4", "/c/5", "/c/6", "/c/7"};
 
 	memset(files, 0, (FILES + 1) * sizeof(*files));
 	for (int i = 0; i < FILES; i++) {

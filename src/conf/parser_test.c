@@ -33,7 +33,9 @@ static const struct {
 	{"a b  c\td\re\nf;g;", "[a|b|c|d|e|f][g]", ""},
 	{"a b{}", "[a|b]{}", ""},
 	{"a{b;c{d e;}f;}g;", "[a]{[b][c]{[d|e]}[f]}[g]", ""},
-	{"\xEF\xBB\xBF" "a;", "[a]", ""},
+	{"\xEF\xBB\xBF"
+	 "a;",
+	 "[a]", ""},
 	/* comments begin words only */
 	{"a#b c; #d;\n#{\ne;", "[a#b|c][e]", ""},
 	{"a 'b' #x;\n;", "[a|b]", ""},
@@ -59,25 +61,41 @@ static const struct {
 	{"a; }\nb;", "[a][b]", "emerg 1:4 unexpected \"}\"| no block is open here\n"},
 	{"a;;b;", "[a][b]", "emerg 1:3 unexpected \";\"\n"},
 	{"{ x; { y; } } a;", "[a]", "emerg 1:1 unexpected \"{\"\n"},
-	{"a {", "[a]{}", "emerg 1:4 unexpected end of file, expecting \"}\"| the block \"a\" opened in line 1 is not closed\n"},
+	{"a {", "[a]{}",
+	 "emerg 1:4 unexpected end of file, expecting \"}\"| the block \"a\" opened in line 1 is "
+	 "not closed\n"},
 	{"a {\n b {\n }\n", "[a]{[b]{}}",
-	 "emerg 4:1 unexpected end of file, expecting \"}\"| the block \"a\" opened in line 1 is not closed\n"},
+	 "emerg 4:1 unexpected end of file, expecting \"}\"| the block \"a\" opened in line 1 is "
+	 "not closed\n"},
 	{"foo", "", "emerg 1:4 unexpected end of file, expecting \";\" or \"}\"\n"},
-	{"foo bar\n", "", "emerg 2:1 unexpected end of file, expecting \";\" or \"}\"| the directive \"foo\" begins in line 1\n"},
-	{"a 'b\n\n", "", "emerg 3:1 unexpected end of file, expecting \";\" or \"}\"| "
-			  "the quote (') opened in line 1 column 3 is not closed\n"},
-	{"a { b 3 }\nc;", "[a]{[b|3]}[c]", "emerg 1:9 unexpected \"}\"| a \";\" is missing after \"3\" in line 1\n"},
-	{"a 1 } b;", "[a|1][b]", "emerg 1:5 unexpected \"}\"| a \";\" is missing after \"1\" in line 1\n"},
-	{"a \"b\"c; d;", "[d]", "emerg 1:6 unexpected \"c\"| a space or \";\" must follow a closing quote\n"},
-	{"a { b \"c\"} d;", "[a]{}[d]", "emerg 1:10 unexpected \"}\"| a space or \";\" must follow a closing quote\n"},
-	{"a \"b\"\"c\"; d;", "[d]", "emerg 1:6 unexpected \"\"\"| a space or \";\" must follow a closing quote\n"},
-	{"include a b; c;", "[c]", "emerg 1:1 invalid number of arguments in \"include\" directive\n"},
-	{"include a {x; y {} } c;", "[c]", "emerg 1:1 directive \"include\" is not terminated by \";\"\n"},
-	{"include nofile;", "", "emerg 1:9 open() \"/c/nofile\" failed (2: No such file or directory)\n"},
+	{"foo bar\n", "",
+	 "emerg 2:1 unexpected end of file, expecting \";\" or \"}\"| the directive \"foo\" begins "
+	 "in line 1\n"},
+	{"a 'b\n\n", "",
+	 "emerg 3:1 unexpected end of file, expecting \";\" or \"}\"| "
+	 "the quote (') opened in line 1 column 3 is not closed\n"},
+	{"a { b 3 }\nc;", "[a]{[b|3]}[c]",
+	 "emerg 1:9 unexpected \"}\"| a \";\" is missing after \"3\" in line 1\n"},
+	{"a 1 } b;", "[a|1][b]",
+	 "emerg 1:5 unexpected \"}\"| a \";\" is missing after \"1\" in line 1\n"},
+	{"a \"b\"c; d;", "[d]",
+	 "emerg 1:6 unexpected \"c\"| a space or \";\" must follow a closing quote\n"},
+	{"a { b \"c\"} d;", "[a]{}[d]",
+	 "emerg 1:10 unexpected \"}\"| a space or \";\" must follow a closing quote\n"},
+	{"a \"b\"\"c\"; d;", "[d]",
+	 "emerg 1:6 unexpected \"\"\"| a space or \";\" must follow a closing quote\n"},
+	{"include a b; c;", "[c]",
+	 "emerg 1:1 invalid number of arguments in \"include\" directive\n"},
+	{"include a {x; y {} } c;", "[c]",
+	 "emerg 1:1 directive \"include\" is not terminated by \";\"\n"},
+	{"include nofile;", "",
+	 "emerg 1:9 open() \"/c/nofile\" failed (2: No such file or directory)\n"},
 	{"include nofile*;", "", ""},
 	{"}\n;\n{}\na b", "",
-	 "emerg 1:1 unexpected \"}\"| no block is open here\nemerg 2:1 unexpected \";\"\nemerg 3:1 unexpected \"{\"\n"
-	 "emerg 4:4 unexpected end of file, expecting \";\" or \"}\"| the directive \"a\" begins in line 4\n"},
+	 "emerg 1:1 unexpected \"}\"| no block is open here\nemerg 2:1 unexpected \";\"\nemerg 3:1 "
+	 "unexpected \"{\"\n"
+	 "emerg 4:4 unexpected end of file, expecting \";\" or \"}\"| the directive \"a\" begins "
+	 "in line 4\n"},
 };
 
 static void test_table(void **state)
@@ -154,7 +172,9 @@ static void test_includes(void **state)
 }
 
 static const struct opener_file bad_files[] = {
-	{SPAN_INIT("/c/n"), SPAN_INIT("include cyc; include open; include close; b { include close; } include word;c;")},
+	{SPAN_INIT("/c/n"),
+	 SPAN_INIT(
+		 "include cyc; include open; include close; b { include close; } include word;c;")},
 	{SPAN_INIT("/c/cyc"), SPAN_INIT("in; include cyc2;")},
 	{SPAN_INIT("/c/cyc2"), SPAN_INIT("\n include cyc; after;")},
 	{SPAN_INIT("/c/open"), SPAN_INIT("o {")},
@@ -176,7 +196,8 @@ static void test_bad_includes(void **state)
 	assert_string_equal(tree, "[in][after][o]{}[x][b]{[x]}[c]");
 	assert_string_equal(fixture_problems(&f),
 			    "emerg 2:10 \"/c/cyc\" includes itself\n"
-			    "emerg 1:4 unexpected end of file, expecting \"}\"| the block \"o\" opened in line 1 is not closed\n"
+			    "emerg 1:4 unexpected end of file, expecting \"}\"| the block \"o\" "
+			    "opened in line 1 is not closed\n"
 			    "emerg 1:4 unexpected \"}\"| no block is open here\n"
 			    "emerg 1:4 unexpected \"}\"| no block is open here\n"
 			    "emerg 1:5 unexpected end of file, expecting \";\" or \"}\"| "
@@ -192,7 +213,8 @@ static void test_missing_main_file(void **state)
 
 	fixture_init(&f, NULL);
 	assert_int_equal(conf_parse(&f.ctx, SPAN("/no")), CONF_ERR);
-	assert_string_equal(fixture_problems(&f), "emerg 0:0 open() \"/no\" failed (2: No such file or directory)\n");
+	assert_string_equal(fixture_problems(&f),
+			    "emerg 0:0 open() \"/no\" failed (2: No such file or directory)\n");
 	fixture_fini(&f);
 }
 
@@ -212,8 +234,9 @@ static void test_block_depth(void **state)
 		n += (size_t)sprintf(big + n, "}");
 	fixture_init(&f, NULL);
 	assert_int_equal(fixture_parse(&f, span_make(big, n)), CONF_ERR);
-	assert_string_equal(fixture_problems(&f),
-			    "emerg 1:193 too many nested blocks at \"b\"| blocks may be nested 64 deep\n");
+	assert_string_equal(
+		fixture_problems(&f),
+		"emerg 1:193 too many nested blocks at \"b\"| blocks may be nested 64 deep\n");
 	fixture_fini(&f);
 }
 
@@ -245,16 +268,18 @@ static void test_long_words(void **state)
 	memcpy(big + n, "; y;", 5);
 	fixture_init(&f, NULL);
 	assert_int_equal(fixture_parse(&f, span_make(big, n + 4)), CONF_ERR);
-	assert_string_equal(fixture_problems(&f), "emerg 1:3 too long parameter \"aaaaaaaaaa...\" started\n");
+	assert_string_equal(fixture_problems(&f),
+			    "emerg 1:3 too long parameter \"aaaaaaaaaa...\" started\n");
 	assert_true(span_eq(f.ctx.root->children->words[0].text, SPAN("y")));
 	fixture_fini(&f);
 
 	big[2] = '"';
 	fixture_init(&f, NULL);
 	assert_int_equal(fixture_parse(&f, span_make(big, n + 4)), CONF_ERR);
-	assert_string_equal(fixture_problems(&f),
-			    "emerg 1:3 too long parameter, probably missing terminating \"\"\" character| "
-			    "a word has at most 65536 bytes\n");
+	assert_string_equal(
+		fixture_problems(&f),
+		"emerg 1:3 too long parameter, probably missing terminating \"\"\" character| "
+		"a word has at most 65536 bytes\n");
 	fixture_fini(&f);
 
 	memcpy(big + CONF_WORD_MAX, ";", 2);
@@ -296,12 +321,15 @@ static void test_command_line(void **state)
 	struct fixture f;
 
 	fixture_init(&f, NULL);
-	assert_int_equal(conf_parse_text(&f.ctx, SPAN("command line"), SPAN("daemon off; user")), CONF_ERR);
-	assert_int_equal(conf_parse_text(&f.ctx, SPAN("command line"), SPAN("events { a; } x;")), CONF_ERR);
+	assert_int_equal(conf_parse_text(&f.ctx, SPAN("command line"), SPAN("daemon off; user")),
+			 CONF_ERR);
+	assert_int_equal(conf_parse_text(&f.ctx, SPAN("command line"), SPAN("events { a; } x;")),
+			 CONF_ERR);
 	assert_int_equal(conf_parse_text(&f.ctx, SPAN("other"), SPAN("user")), CONF_ERR);
-	assert_string_equal(fixture_problems(&f), "emerg 1:17 unexpected end of parameter, expecting \";\"\n"
-						  "emerg 1:8 block directives are not supported in -g option\n"
-						  "emerg 1:5 unexpected end of file, expecting \";\" or \"}\"\n");
+	assert_string_equal(fixture_problems(&f),
+			    "emerg 1:17 unexpected end of parameter, expecting \";\"\n"
+			    "emerg 1:8 block directives are not supported in -g option\n"
+			    "emerg 1:5 unexpected end of file, expecting \";\" or \"}\"\n");
 	fixture_fini(&f);
 }
 

@@ -3,7 +3,7 @@
 #include "conf/conf.h"
 
 #define REPORT_MAX (64 * 1024) /* bytes of one problem's text */
-#define LINE_SHOWN 120         /* bytes of a source line, around the place */
+#define LINE_SHOWN 120	       /* bytes of a source line, around the place */
 
 /* ---- problems ---- */
 
@@ -97,7 +97,8 @@ static void add_problem(struct buf *b, const struct conf_error *e, struct span p
 }
 
 static void report_rest(const struct conf_ctx *ctx, struct span program, unsigned shown,
-			void (*print)(void *arg, const struct conf_error *e, struct span text), void *arg)
+			void (*print)(void *arg, const struct conf_error *e, struct span text),
+			void *arg)
 {
 	struct conf_error e = {.level = ctx->errors ? LOG_EMERG : LOG_WARN};
 	unsigned all = ctx->errors + ctx->warnings;
@@ -107,8 +108,9 @@ static void report_rest(const struct conf_ctx *ctx, struct span program, unsigne
 		return;
 	e.message = SPAN("more problems than are shown");
 	buf_init(&b, REPORT_MAX);
-	buf_printf(&b, "%.*s: [%s] %u more problems%s\n", SPAN_ARG(program), log_level_name(e.level),
-		   all - shown, shown < CONF_ERRORS_MAX ? " (no memory to tell)" : "");
+	buf_printf(&b, "%.*s: [%s] %u more problems%s\n", SPAN_ARG(program),
+		   log_level_name(e.level), all - shown,
+		   shown < CONF_ERRORS_MAX ? " (no memory to tell)" : "");
 	print(arg, &e, buf_span(&b));
 	buf_fini(&b);
 }
@@ -121,7 +123,7 @@ void conf_report(const struct conf_ctx *ctx, struct span program,
 	struct buf b;
 
 	buf_init(&b, REPORT_MAX);
-	list_each(l, &ctx->errors_list) {
+	list_each (l, &ctx->errors_list) {
 		const struct conf_error *e = CONTAINER_OF(l, struct conf_error, link);
 
 		buf_clear(&b);

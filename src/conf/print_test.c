@@ -39,17 +39,16 @@ static void report(struct span text, const char *expected)
 
 static void test_report(void **state)
 {
-	report(SPAN("\n\tssi on; # x\n"),
-	       "nginx: [emerg] unknown directive \"ssi\" in /c/n:2\n"
-	       "  /c/n:2:2\n"
-	       "     ssi on; # x\n"
-	       "     ^~~\n"
-	       "  known to nginx (module ngx_http_ssi_filter_module), not supported by sluice yet\n");
-	report(SPAN("\"a b\"\tc;\r\n"),
-	       "nginx: [emerg] unknown directive \"a b\" in /c/n:1\n"
-	       "  /c/n:1:1\n"
-	       "    \"a b\" c;\n"
-	       "    ^~~~~\n");
+	report(SPAN("\n\tssi on; # x\n"), "nginx: [emerg] unknown directive \"ssi\" in /c/n:2\n"
+					  "  /c/n:2:2\n"
+					  "     ssi on; # x\n"
+					  "     ^~~\n"
+					  "  known to nginx (module ngx_http_ssi_filter_module), "
+					  "not supported by sluice yet\n");
+	report(SPAN("\"a b\"\tc;\r\n"), "nginx: [emerg] unknown directive \"a b\" in /c/n:1\n"
+					"  /c/n:1:1\n"
+					"    \"a b\" c;\n"
+					"    ^~~~~\n");
 	report(SPAN("a {\n"), /* the place is behind the last line */
 	       "nginx: [emerg] unexpected end of file, expecting \"}\" in /c/n:2\n"
 	       "  /c/n:2:1\n"
@@ -65,17 +64,15 @@ static void test_report(void **state)
 /* Control bytes do not reach a terminal; letters of several bytes take one column. */
 static void test_odd_bytes(void **state)
 {
-	report(SPAN("\xc3\xa4 \"\x1b[0m\"x;"),
-	       "nginx: [emerg] unexpected \"x\" in /c/n:1\n"
-	       "  /c/n:1:10\n"
-	       "    \xc3\xa4 \"?[0m\"x;\n"
-	       "            ^\n"
-	       "  a space or \";\" must follow a closing quote\n");
-	report(SPAN("\x01z;"),
-	       "nginx: [emerg] unknown directive \"\\x01z\" in /c/n:1\n"
-	       "  /c/n:1:1\n"
-	       "    ?z;\n"
-	       "    ^~\n");
+	report(SPAN("\xc3\xa4 \"\x1b[0m\"x;"), "nginx: [emerg] unexpected \"x\" in /c/n:1\n"
+					       "  /c/n:1:10\n"
+					       "    \xc3\xa4 \"?[0m\"x;\n"
+					       "            ^\n"
+					       "  a space or \";\" must follow a closing quote\n");
+	report(SPAN("\x01z;"), "nginx: [emerg] unknown directive \"\\x01z\" in /c/n:1\n"
+			       "  /c/n:1:1\n"
+			       "    ?z;\n"
+			       "    ^~\n");
 }
 
 static void test_long_line(void **state)

@@ -1,7 +1,7 @@
 #include "conf/problem.h"
 
-void conf_vproblem(struct conf_ctx *ctx, enum log_level level, struct conf_place at, const char *fmt,
-		   va_list ap)
+void conf_vproblem(struct conf_ctx *ctx, enum log_level level, struct conf_place at,
+		   const char *fmt, va_list ap)
 {
 	struct conf_error *e;
 	unsigned before = ctx->errors + ctx->warnings;
@@ -28,7 +28,8 @@ void conf_vproblem(struct conf_ctx *ctx, enum log_level level, struct conf_place
 	ctx->last_error = e;
 }
 
-void conf_problem(struct conf_ctx *ctx, enum log_level level, struct conf_place at, const char *fmt, ...)
+void conf_problem(struct conf_ctx *ctx, enum log_level level, struct conf_place at, const char *fmt,
+		  ...)
 {
 	va_list ap;
 

@@ -8,10 +8,10 @@ struct conf_place {
 };
 
 /* Records a problem; the last one recorded gets a later conf_remedy. */
-void conf_problem(struct conf_ctx *ctx, enum log_level level, struct conf_place at, const char *fmt, ...)
-	PRINTF_LIKE(4, 5);
-void conf_vproblem(struct conf_ctx *ctx, enum log_level level, struct conf_place at, const char *fmt,
-		   va_list ap);
+void conf_problem(struct conf_ctx *ctx, enum log_level level, struct conf_place at, const char *fmt,
+		  ...) PRINTF_LIKE(4, 5);
+void conf_vproblem(struct conf_ctx *ctx, enum log_level level, struct conf_place at,
+		   const char *fmt, va_list ap);
 /* The remedy of the last problem. */
 void conf_problem_remedy(struct conf_ctx *ctx, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Where word i of the call's node stands. */

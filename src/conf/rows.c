@@ -47,8 +47,11 @@ void conf_mods_init(struct conf_mod *const *mods)
 	for (unsigned i = 0; mods[i]; i++) {
 		for (const struct conf_row *r = mods[i]->rows; r && r->name; r++) {
 			check_row(mods[i], r);
-			conf_rows.entries[conf_rows.nrows] = (struct row_entry){
-				.name = span_of(r->name), .row = r, .mod = mods[i], .id = conf_rows.nrows};
+			conf_rows.entries[conf_rows.nrows] =
+				(struct row_entry){.name = span_of(r->name),
+						   .row = r,
+						   .mod = mods[i],
+						   .id = conf_rows.nrows};
 			conf_rows.nrows++;
 		}
 	}
@@ -169,7 +172,8 @@ static unsigned distance(struct span a, struct span b, unsigned limit)
 
 			d = MIN_OF(d, last[j] + 1U);
 			d = MIN_OF(d, now[j - 1] + 1U);
-			if (i > 1 && j > 1 && x == ascii_lower(b.p[j - 2]) && ascii_lower(a.p[i - 2]) == y)
+			if (i > 1 && j > 1 && x == ascii_lower(b.p[j - 2]) &&
+			    ascii_lower(a.p[i - 2]) == y)
 				d = MIN_OF(d, older[j - 2] + 1U);
 			now[j] = (uint8_t)d;
 		}

@@ -41,5 +41,6 @@ static inline void bit_set(uint64_t *bits, unsigned i)
 size_t field_size(enum conf_kind kind);
 /* Puts the row's default at field. CONF_ERR: no memory, reported. */
 int field_default(struct conf_call *c, const struct conf_row *row, void *field);
-/* Parses the call's words into field; first: nothing of this row was here before. Problems are reported. */
+/* Parses the call's words into field; first: nothing of this row was here before. Problems are
+ * reported. */
 int field_set(struct conf_call *c, void *field, bool first);

@@ -92,7 +92,7 @@ static void test_switch_back(void **state)
 
 /* ---- two threads and a loader ---- */
 
-#define ROUNDS  2000
+#define ROUNDS	2000
 #define HOLDING 8
 
 static struct {
@@ -206,7 +206,7 @@ static void test_no_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refused),     cmocka_unit_test(test_requests_keep_it),
+		cmocka_unit_test(test_refused),	    cmocka_unit_test(test_requests_keep_it),
 		cmocka_unit_test(test_switch_back), cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_no_memory),
 	};

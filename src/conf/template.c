@@ -17,7 +17,8 @@ struct compiler {
 
 static bool is_name_char(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       c == '_';
 }
 
 static struct tmpl_part *add_part(struct compiler *k, enum tmpl_kind kind)
@@ -91,7 +92,8 @@ static bool compile_dollar(struct compiler *k, size_t *at)
 		i++;
 	} else if (bracket && start < s.n) {
 		conf_error_part(k->c, k->word, span_cut(s, *at, i),
-				"the closing bracket in \"%.*s\" variable is missing", SPAN_ARG(name));
+				"the closing bracket in \"%.*s\" variable is missing",
+				SPAN_ARG(name));
 		return false;
 	}
 	if (name.n == 0) {
@@ -175,7 +177,8 @@ static struct span eval_failed(struct var_ctx *v)
 	return SPAN("");
 }
 
-/* All values first, then one copy: a value may change what later ones are made of, not its own text. */
+/* All values first, then one copy: a value may change what later ones are made of, not its own
+ * text. */
 static struct span eval_parts(const struct tmpl *t, struct var_ctx *v)
 {
 	struct span on_stack[PIECES_ON_STACK], *pieces = on_stack;

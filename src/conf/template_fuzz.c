@@ -17,16 +17,16 @@ static bool get_twice(struct var_ctx *v, const struct var *self, struct span *ou
 	return true;
 }
 
-static const struct var vars[] = {
-	{.name = SPAN_INIT("a"), .get = get_name},
-	{.name = SPAN_INIT("long_name_1"), .get = get_name},
-	{.name = SPAN_INIT("t"), .get = get_twice, .flags = VAR_NO_CACHE},
-	{.name = SPAN_INIT("x_"), .get = get_name, .flags = VAR_PREFIX},
-	{.name = {0}}};
+static const struct var vars[] = {{.name = SPAN_INIT("a"), .get = get_name},
+				  {.name = SPAN_INIT("long_name_1"), .get = get_name},
+				  {.name = SPAN_INIT("t"), .get = get_twice, .flags = VAR_NO_CACHE},
+				  {.name = SPAN_INIT("x_"), .get = get_name, .flags = VAR_PREFIX},
+				  {.name = {0}}};
 
 static bool is_name(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       c == '_';
 }
 
 /* The value by hand, or -1 for a template that is a mistake. */
@@ -111,7 +111,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	BUG_ON((r == CONF_OK) != (n >= 0));
 	BUG_ON((r == CONF_OK) != (f.ctx.errors == 0));
 	for (int round = 0; r == CONF_OK && round < 2; round++) {
-		struct var_ctx v = {.arena = &f.arena, .subject = SPAN("sus"), .caps = caps, .ncaps = 2};
+		struct var_ctx v = {
+			.arena = &f.arena, .subject = SPAN("sus"), .caps = caps, .ncaps = 2};
 
 		v.slots = arena_zalloc(&f.arena, (var_table_slots(t) + 1) * sizeof(*v.slots));
 		got = tmpl_eval(compiled, &v);

@@ -35,7 +35,8 @@ static bool get_none(struct var_ctx *v, const struct var *self, struct span *out
 
 static bool get_suffix(struct var_ctx *v, const struct var *self, struct span *out)
 {
-	*out = arena_printf(v->arena, "<%s:%.*s>", (const char *)self->data, SPAN_ARG(self->suffix));
+	*out = arena_printf(v->arena, "<%s:%.*s>", (const char *)self->data,
+			    SPAN_ARG(self->suffix));
 	return out->p != NULL;
 }
 
@@ -66,18 +67,30 @@ static bool get_stored(struct var_ctx *v, const struct var *self, struct span *o
 }
 
 static const struct var builtin[] = {
-	{.name = SPAN_INIT("host"), .get = get_const, .data = (uintptr_t)"example.org"},
-	{.name = SPAN_INIT("empty"), .get = get_const, .data = (uintptr_t)""},
-	{.name = SPAN_INIT("zero"), .get = get_const, .data = (uintptr_t)"0"},
+	{.name = SPAN_INIT("host"), .get = get_const, .data = (uintptr_t) "example.org"},
+	{.name = SPAN_INIT("empty"), .get = get_const, .data = (uintptr_t) ""},
+	{.name = SPAN_INIT("zero"), .get = get_const, .data = (uintptr_t) "0"},
 	{.name = SPAN_INIT("none"), .get = get_none},
 	{.name = SPAN_INIT("once"), .get = get_count},
 	{.name = SPAN_INIT("each"), .get = get_count, .flags = VAR_NO_CACHE},
 	{.name = SPAN_INIT("big"), .get = get_big},
-	{.name = SPAN_INIT("args"), .get = get_stored, .set = set_stored, .flags = VAR_CHANGEABLE | VAR_NO_CACHE},
-	{.name = SPAN_INIT("http_host"), .get = get_const, .data = (uintptr_t)"exact"},
-	{.name = SPAN_INIT("http_"), .get = get_suffix, .data = (uintptr_t)"h", .flags = VAR_PREFIX},
-	{.name = SPAN_INIT("http_x_"), .get = get_suffix, .data = (uintptr_t)"x", .flags = VAR_PREFIX},
-	{.name = SPAN_INIT("arg_"), .get = get_suffix, .data = (uintptr_t)"a", .flags = VAR_PREFIX | VAR_NO_CACHE},
+	{.name = SPAN_INIT("args"),
+	 .get = get_stored,
+	 .set = set_stored,
+	 .flags = VAR_CHANGEABLE | VAR_NO_CACHE},
+	{.name = SPAN_INIT("http_host"), .get = get_const, .data = (uintptr_t) "exact"},
+	{.name = SPAN_INIT("http_"),
+	 .get = get_suffix,
+	 .data = (uintptr_t) "h",
+	 .flags = VAR_PREFIX},
+	{.name = SPAN_INIT("http_x_"),
+	 .get = get_suffix,
+	 .data = (uintptr_t) "x",
+	 .flags = VAR_PREFIX},
+	{.name = SPAN_INIT("arg_"),
+	 .get = get_suffix,
+	 .data = (uintptr_t) "a",
+	 .flags = VAR_PREFIX | VAR_NO_CACHE},
 	{.name = {0}}};
 
 static int on_t(struct conf_call *c)
@@ -107,7 +120,8 @@ static int on_weak(struct conf_call *c)
 {
 	struct span name = conf_arg(c, 1);
 
-	return var_define(c, vars, span_cut(name, 1, name.n), VAR_CHANGEABLE | VAR_WEAK) ? CONF_OK : CONF_ERR;
+	return var_define(c, vars, span_cut(name, 1, name.n), VAR_CHANGEABLE | VAR_WEAK) ? CONF_OK
+											 : CONF_ERR;
 }
 
 static int link_late(struct conf_call *c, void *arg)
@@ -139,17 +153,23 @@ static int on_pred(struct conf_call *c)
 }
 
 #define BOTH (IN_MAIN | IN_HTTP)
-static const struct conf_row rows[] = {
-	MCUSTOM("t", BOTH, 1, 1, CONF_MULTI, on_t, ""),
-	MCUSTOM("def", BOTH, 2, 2, CONF_MULTI, on_def, ""),
-	MCUSTOM("weak", BOTH, 1, 1, CONF_MULTI, on_weak, ""),
-	MCUSTOM("late", BOTH, 1, 1, CONF_MULTI, on_late, ""),
-	MBLOCK("box", IN_MAIN, 0, 0, on_box, ""),
-	{.name = "p", .where = BOTH, .min = 1, .max = 255, .kind = CONF_PREDICATES, .flags = CONF_MULTI,
-	 .offset = offsetof(struct conf_struct, preds), .set = on_pred},
-	MTMPL("tmpl", BOTH, struct conf_struct, tmpl, ""),
-	CONF_ROW_("size", BOTH, 1, 1, CONF_TEMPLATE_SIZE, 0, struct conf_struct, size, NULL, 0, "8k", ""),
-	MEND};
+static const struct conf_row rows[] = {MCUSTOM("t", BOTH, 1, 1, CONF_MULTI, on_t, ""),
+				       MCUSTOM("def", BOTH, 2, 2, CONF_MULTI, on_def, ""),
+				       MCUSTOM("weak", BOTH, 1, 1, CONF_MULTI, on_weak, ""),
+				       MCUSTOM("late", BOTH, 1, 1, CONF_MULTI, on_late, ""),
+				       MBLOCK("box", IN_MAIN, 0, 0, on_box, ""),
+				       {.name = "p",
+					.where = BOTH,
+					.min = 1,
+					.max = 255,
+					.kind = CONF_PREDICATES,
+					.flags = CONF_MULTI,
+					.offset = offsetof(struct conf_struct, preds),
+					.set = on_pred},
+				       MTMPL("tmpl", BOTH, struct conf_struct, tmpl, ""),
+				       CONF_ROW_("size", BOTH, 1, 1, CONF_TEMPLATE_SIZE, 0,
+						 struct conf_struct, size, NULL, 0, "8k", ""),
+				       MEND};
 
 static bool with_table = true;
 
@@ -163,7 +183,8 @@ static int mod_init(struct conf_call *c, void *conf)
 	return var_table_add(vars, builtin);
 }
 
-static struct conf_mod mod = {.name = "t", .size = sizeof(struct conf_struct), .rows = rows, .init = mod_init};
+static struct conf_mod mod = {
+	.name = "t", .size = sizeof(struct conf_struct), .rows = rows, .init = mod_init};
 static struct conf_mod *const mods[] = {&mod, NULL};
 
 static int load(struct fixture *f, const char *text)
@@ -219,10 +240,14 @@ static const struct {
 	{"late $host$http_q;", "example.org<h:q>"},
 	{"def $self \"a${self}b\"; t $self;", "ab"},
 	{"def $a \"(${b})\"; def $b \"<${a}>\"; t $a;", "(<>)"},
-	{"t ${host}${host}${host}${host}${host}${host}${host}${host}${host}.${host}${host}${host}${host}${host}"
+	{"t "
+	 "${host}${host}${host}${host}${host}${host}${host}${host}${host}.${host}${host}${host}${"
+	 "host}${host}"
 	 "${host}${host}${host}x;",
-	 "example.orgexample.orgexample.orgexample.orgexample.orgexample.orgexample.orgexample.orgexample.org."
-	 "example.orgexample.orgexample.orgexample.orgexample.orgexample.orgexample.orgexample.orgx"},
+	 "example.orgexample.orgexample.orgexample.orgexample.orgexample.orgexample.orgexample."
+	 "orgexample.org."
+	 "example.orgexample.orgexample.orgexample.orgexample.orgexample.orgexample.orgexample."
+	 "orgx"},
 };
 
 static void no_write(struct log_sink *s, enum log_level level, struct span line)
@@ -267,18 +292,26 @@ static void test_values(void **state)
 static const struct {
 	const char *text, *problems;
 } problems[] = {
-	{"t $;", "emerg 1:3 invalid variable name| a \"$\" begins a variable; it cannot stand for itself here\n"},
-	{"t 'a$ b';", "emerg 1:5 invalid variable name| a \"$\" begins a variable; it cannot stand for itself here\n"},
-	{"t ab$-b;", "emerg 1:5 invalid variable name| a \"$\" begins a variable; it cannot stand for itself here\n"},
-	{"t ${};", "emerg 1:3 invalid variable name| a \"$\" begins a variable; it cannot stand for itself here\n"},
-	{"t '${';", "emerg 1:4 invalid variable name| a \"$\" begins a variable; it cannot stand for itself here\n"},
-	{"t $${a};", "emerg 1:3 invalid variable name| a \"$\" begins a variable; it cannot stand for itself here\n"},
+	{"t $;", "emerg 1:3 invalid variable name| a \"$\" begins a variable; it cannot stand for "
+		 "itself here\n"},
+	{"t 'a$ b';", "emerg 1:5 invalid variable name| a \"$\" begins a variable; it cannot stand "
+		      "for itself here\n"},
+	{"t ab$-b;", "emerg 1:5 invalid variable name| a \"$\" begins a variable; it cannot stand "
+		     "for itself here\n"},
+	{"t ${};", "emerg 1:3 invalid variable name| a \"$\" begins a variable; it cannot stand "
+		   "for itself here\n"},
+	{"t '${';", "emerg 1:4 invalid variable name| a \"$\" begins a variable; it cannot stand "
+		    "for itself here\n"},
+	{"t $${a};", "emerg 1:3 invalid variable name| a \"$\" begins a variable; it cannot stand "
+		     "for itself here\n"},
 	{"t x${host;", "emerg 1:4 the closing bracket in \"host\" variable is missing\n"},
 	{"t ${a-b};", "emerg 1:3 the closing bracket in \"a\" variable is missing\n"},
 	{"t ${{host};", "emerg 1:3 the closing bracket in \"\" variable is missing\n"},
-	{"\nt a$foo$foo; t $bar;", "emerg 2:3 unknown \"foo\" variable\nemerg 2:16 unknown \"bar\" variable\n"},
-	{"t $0; t ${1}; t ${1x};", "emerg 1:3 unknown \"0\" variable\nemerg 1:9 unknown \"1\" variable\n"
-				   "emerg 1:17 unknown \"1x\" variable\n"},
+	{"\nt a$foo$foo; t $bar;",
+	 "emerg 2:3 unknown \"foo\" variable\nemerg 2:16 unknown \"bar\" variable\n"},
+	{"t $0; t ${1}; t ${1x};",
+	 "emerg 1:3 unknown \"0\" variable\nemerg 1:9 unknown \"1\" variable\n"
+	 "emerg 1:17 unknown \"1x\" variable\n"},
 	{"t $http_;", "emerg 1:3 unknown \"http_\" variable\n"},
 	{"late $nope;", "emerg 1:6 unknown \"nope\" variable\n"},
 	{"def $host x;", "emerg 1:5 the duplicate \"host\" variable\n"},
@@ -287,7 +320,8 @@ static const struct {
 	{"size 1k; tmpl $host;", ""},
 	{"size x;", "emerg 1:6 \"size\" directive invalid value\n"},
 	{"size $host;", ""},
-	{"p $host $; ", "emerg 1:9 invalid variable name| a \"$\" begins a variable; it cannot stand for itself here\n"},
+	{"p $host $; ", "emerg 1:9 invalid variable name| a \"$\" begins a variable; it cannot "
+			"stand for itself here\n"},
 	{"tmpl a; tmpl b;", "emerg 1:9 \"tmpl\" directive is duplicate\n"},
 };
 
@@ -309,8 +343,9 @@ static void test_no_table(void **state)
 
 	with_table = false;
 	assert_int_equal(load(&f, "t plain; t $host;"), CONF_ERR);
-	assert_string_equal(fixture_problems(&f),
-			    "emerg 1:12 unknown \"host\" variable| there are no variables in this context\n");
+	assert_string_equal(
+		fixture_problems(&f),
+		"emerg 1:12 unknown \"host\" variable| there are no variables in this context\n");
 	fixture_fini(&f);
 	with_table = true;
 }
@@ -426,7 +461,8 @@ static void test_depth(void **state)
 			n += sprintf(text + n, "def $v%d $v%d;", i, i + 1);
 		assert_int_equal(load(&f, text), CONF_OK);
 		v = context(&f);
-		assert_true(span_eq(tmpl_eval(made[0], &v), len < VAR_DEPTH_MAX ? SPAN("[end]") : SPAN("[]")));
+		assert_true(span_eq(tmpl_eval(made[0], &v),
+				    len < VAR_DEPTH_MAX ? SPAN("[end]") : SPAN("[]")));
 		assert_int_equal(v.depth, 0);
 		fixture_fini(&f);
 	}
@@ -438,8 +474,8 @@ static void test_predicates(void **state)
 	static const struct {
 		const char *text;
 		bool value;
-	} table[] = {{"p $empty;", false}, {"p $zero $none \"\" 0;", false}, {"p 0 $host;", true}, {"p 00;", true},
-		     {"p $zero$zero;", true}, {"p 0; p 1;", true}};
+	} table[] = {{"p $empty;", false}, {"p $zero $none \"\" 0;", false}, {"p 0 $host;", true},
+		     {"p 00;", true},	   {"p $zero$zero;", true},	     {"p 0; p 1;", true}};
 
 	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
 		struct fixture f;
@@ -463,10 +499,12 @@ static void test_no_memory(void **state)
 		fixture_init(&f, NULL);
 		conf_mods_init(mods);
 		mem_fail_after(i);
-		r = fixture_parse(&f, SPAN("def $a x$host; box { t $a$http_b-$c; } def $c 1; p $a $c; size 1k;"));
+		r = fixture_parse(
+			&f,
+			SPAN("def $a x$host; box { t $a$http_b-$c; } def $c 1; p $a $c; size 1k;"));
 		r |= conf_apply_all(&f.ctx, &f.main);
 		mem_fail_after(-1);
-		assert_int_equal(r < 0, f.ctx.errors > 0);
+		assert_int_equal(r<0, f.ctx.errors> 0);
 		done = r == 0;
 		fixture_fini(&f);
 	}
@@ -476,16 +514,11 @@ static void test_no_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_values),
-		cmocka_unit_test(test_problems),
-		cmocka_unit_test(test_no_table),
-		cmocka_unit_test(test_costs),
-		cmocka_unit_test(test_set_and_forget),
-		cmocka_unit_test(test_unused_by_templates),
-		cmocka_unit_test(test_ceilings),
-		cmocka_unit_test(test_depth),
-		cmocka_unit_test(test_predicates),
-		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_values),	       cmocka_unit_test(test_problems),
+		cmocka_unit_test(test_no_table),       cmocka_unit_test(test_costs),
+		cmocka_unit_test(test_set_and_forget), cmocka_unit_test(test_unused_by_templates),
+		cmocka_unit_test(test_ceilings),       cmocka_unit_test(test_depth),
+		cmocka_unit_test(test_predicates),     cmocka_unit_test(test_no_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,7 +46,18 @@ bool conf_parse_size(struct span s, int64_t *bytes)
 
 #define TIME_DAY (24 * 3600)
 
-enum step { STEP_START, STEP_YEAR, STEP_MONTH, STEP_WEEK, STEP_DAY, STEP_HOUR, STEP_MIN, STEP_SEC, STEP_MSEC, STEP_LAST };
+enum step {
+	STEP_START,
+	STEP_YEAR,
+	STEP_MONTH,
+	STEP_WEEK,
+	STEP_DAY,
+	STEP_HOUR,
+	STEP_MIN,
+	STEP_SEC,
+	STEP_MSEC,
+	STEP_LAST
+};
 
 struct unit {
 	char letter;
@@ -55,9 +66,14 @@ struct unit {
 };
 
 static const struct unit units[] = {
-	{'y', STEP_YEAR, 365 * TIME_DAY}, {'M', STEP_MONTH, 30 * TIME_DAY}, {'w', STEP_WEEK, 7 * TIME_DAY},
-	{'d', STEP_DAY, TIME_DAY},        {'h', STEP_HOUR, 3600},           {'m', STEP_MIN, 60},
-	{'s', STEP_SEC, 1},               {' ', STEP_LAST, 1},
+	{'y', STEP_YEAR, 365 * TIME_DAY},
+	{'M', STEP_MONTH, 30 * TIME_DAY},
+	{'w', STEP_WEEK, 7 * TIME_DAY},
+	{'d', STEP_DAY, TIME_DAY},
+	{'h', STEP_HOUR, 3600},
+	{'m', STEP_MIN, 60},
+	{'s', STEP_SEC, 1},
+	{' ', STEP_LAST, 1},
 };
 
 static const struct unit *unit_find(char c)
@@ -77,8 +93,8 @@ static bool add_scaled(int64_t *total, int64_t value, int64_t scale)
 	       !__builtin_add_overflow(*total, product, total);
 }
 
-/* Digits and units, the units in descending order; what has no unit at the end counts as seconds. In
- * milliseconds, years and months are not units and "ms" is one. per_second: 1 or 1000. */
+/* Digits and units, the units in descending order; what has no unit at the end counts as seconds.
+ * In milliseconds, years and months are not units and "ms" is one. per_second: 1 or 1000. */
 static bool parse_time(struct span s, int64_t per_second, int64_t *out)
 {
 	bool is_ms = per_second != 1, valid = false;
@@ -153,6 +169,7 @@ struct span conf_path(struct conf_ctx *ctx, struct span path, bool conf_relative
 		prefix.n = 0;
 	out = arena_printf(ctx->arena, "%.*s%.*s", SPAN_ARG(prefix), SPAN_ARG(path));
 	if (!out.p)
-		conf_problem(ctx, LOG_EMERG, (struct conf_place){0}, "no memory for the configuration");
+		conf_problem(ctx, LOG_EMERG, (struct conf_place){0},
+			     "no memory for the configuration");
 	return out;
 }

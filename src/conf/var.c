@@ -8,8 +8,8 @@ struct var_entry {
 	uint64_t hash;
 	struct var_entry *next; /* in order of arrival; prefix variables: longest first */
 	struct var var;
-	bool defined;           /* else it was only used so far */
-	struct conf_call use;   /* its first use; ctx == NULL: none */
+	bool defined;	      /* else it was only used so far */
+	struct conf_call use; /* its first use; ctx == NULL: none */
 	unsigned word;
 };
 
@@ -185,12 +185,24 @@ static int put_off_linking(struct conf_call *c, struct var_table *t)
 
 /* ---- while the configuration is read ---- */
 
+/* The word that is the variable itself: set's first, map's second. */
+static unsigned word_of(const struct conf_call *c, struct span name)
+{
+	for (unsigned i = 1; c->node && i < c->node->nwords; i++) {
+		struct span w = conf_arg(c, i);
+
+		if (w.n == name.n + 1 && w.p[0] == '$' && span_eq_nocase(span_cut(w, 1, w.n), name))
+			return i;
+	}
+	return 1;
+}
+
 struct var *var_define(struct conf_call *c, struct var_table *t, struct span name, uint8_t flags)
 {
 	struct var_entry *e;
 
 	if (name.n == 0) {
-		conf_error(c, 1, "invalid variable name \"$\"");
+		conf_error(c, word_of(c, name), "invalid variable name \"$\"");
 		return NULL;
 	}
 	if (put_off_linking(c, t) < 0)
@@ -198,7 +210,8 @@ struct var *var_define(struct conf_call *c, struct var_table *t, struct span nam
 	e = entry_find(t, name);
 	if (e && e->defined) {
 		if (!(e->var.flags & VAR_CHANGEABLE)) {
-			conf_error(c, 1, "the duplicate \"%.*s\" variable", SPAN_ARG(name));
+			conf_error(c, word_of(c, name), "the duplicate \"%.*s\" variable",
+				   SPAN_ARG(name));
 			return NULL;
 		}
 		if (!(flags & VAR_WEAK))
@@ -263,7 +276,8 @@ static bool ask(struct var_ctx *v, const struct var *var, struct var_slot *slot,
 	bool ok = false;
 
 	if (v->depth >= VAR_DEPTH_MAX) {
-		log_msg(&log_main, LOG_ERR, 0, "variables nested too deep at \"%.*s\"", SPAN_ARG(var->name));
+		log_msg(&log_main, LOG_ERR, 0, "variables nested too deep at \"%.*s\"",
+			SPAN_ARG(var->name));
 		return false;
 	}
 	if (slot)
