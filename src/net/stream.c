@@ -23,12 +23,6 @@ ssize_t stream_recv(struct stream *s, void *p, size_t n)
 	return got;
 }
 
-/* What the next read or write needs; a TLS read may have to write first and the other way round. */
-static unsigned direction(struct stream *s, unsigned plain)
-{
-	return s->tls ? tls_wants(s, plain) : plain;
-}
-
 ssize_t stream_read(struct stream *s, void *p, size_t n, uint64_t deadline_ms)
 {
 	ssize_t got;
@@ -39,7 +33,7 @@ ssize_t stream_read(struct stream *s, void *p, size_t n, uint64_t deadline_ms)
 			return got;
 	}
 	do {
-		int rc = iofd_wait(&s->io, direction(s, IO_R), deadline_ms);
+		int rc = iofd_wait(&s->io, IO_R, deadline_ms);
 
 		if (rc < 0)
 			return rc;
@@ -50,8 +44,14 @@ ssize_t stream_read(struct stream *s, void *p, size_t n, uint64_t deadline_ms)
 
 ssize_t stream_try_writev(struct stream *s, const struct iovec *iov, int n)
 {
-	ssize_t put = unlikely(s->tls) ? tls_try_writev(s, iov, n) : iofd_writev(&s->io, iov, n);
+	ssize_t put;
 
+	if (unlikely(s->tls))
+		put = tls_try_writev(s, iov, n);
+	else if (s->io.ready & IO_W)
+		put = iofd_writev(&s->io, iov, n);
+	else
+		put = -EAGAIN; /* known to be full */
 	if (put > 0)
 		s->sent += (size_t)put;
 	return put;
@@ -84,13 +84,11 @@ int stream_writev(struct stream *s, struct iovec *iov, int n, uint64_t timeout_m
 			i += iov_advance(iov + i, n - i, (size_t)put);
 			if (i == n)
 				break;
-			if (n - i < 64 && (s->io.ready & IO_W))
-				continue;
 		} else if (put != -EAGAIN) {
 			rc = (int)put;
 			break;
 		}
-		rc = iofd_wait(&s->io, direction(s, IO_W), io_after(timeout_ms));
+		rc = iofd_wait(&s->io, IO_W, io_after(timeout_ms));
 		if (rc < 0)
 			break;
 	}
@@ -207,7 +205,7 @@ int stream_wait_readable(struct stream *s, uint64_t deadline_ms)
 
 	if (s->tls && tls_pending(s))
 		return IO_R;
-	rc = iofd_wait(&s->io, direction(s, IO_R), deadline_ms);
+	rc = iofd_wait(&s->io, IO_R, deadline_ms);
 	return rc < 0 ? rc : IO_R;
 }
 

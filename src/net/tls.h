@@ -76,15 +76,19 @@ MAY_SUSPEND int tls_connect(struct stream *s, const struct tls_connect *c, uint6
 
 /* Facts about an established connection for variables; empty when there is none. Built in a. */
 enum tls_fact {
-	TLS_PROTOCOL, TLS_CIPHER, TLS_CIPHERS, TLS_CURVE, TLS_CURVES, TLS_SIGALG, TLS_SIGALGS, TLS_SESSION_ID,
+	TLS_PROTOCOL, TLS_CIPHER, TLS_CIPHERS, TLS_CURVE, TLS_CURVES, TLS_SIGALG, TLS_SIGALGS_OFFERED, TLS_SESSION_ID,
 	TLS_SESSION_REUSED, TLS_EARLY_DATA, TLS_SERVER_NAME, TLS_ALPN, TLS_CLIENT_CERT, TLS_CLIENT_RAW_CERT,
 	TLS_CLIENT_ESCAPED_CERT, TLS_CLIENT_S_DN, TLS_CLIENT_I_DN, TLS_CLIENT_S_DN_LEGACY,
 	TLS_CLIENT_I_DN_LEGACY, TLS_CLIENT_SERIAL, TLS_CLIENT_FINGERPRINT, TLS_CLIENT_VERIFY, TLS_CLIENT_V_START,
 	TLS_CLIENT_V_END, TLS_CLIENT_V_REMAIN, TLS_CLIENT_SIGALG,
 };
 struct span tls_fact(struct stream *s, enum tls_fact what, struct arena *a);
-/* Verification of the client's certificate: 1 verified, 0 none sent, -1 failed. */
+/* Verification of the client's certificate: 1 verified, 0 none sent, -1 failed. With
+ * TLS_VERIFY_OPTIONAL_NO_CA a chain that merely leads to no known CA counts as verified. The handshake itself
+ * never fails over it: the caller answers 400 or goes on. */
 int tls_client_verified(struct stream *s);
+/* The stream ended without close_notify: a body that the end delimits may be cut short. */
+bool tls_truncated(struct stream *s);
 /* The name the client asked for in the handshake ("" when none): lives as long as the connection. */
 struct span tls_sni(struct stream *s);
 /* The last TLS error of this stream in words ("" when none), valid until the next call on the thread. */
@@ -92,13 +96,12 @@ struct span stream_tls_error(struct stream *s);
 /* Version of the library for -V: "OpenSSL 3.0.17 1 Jul 2025". */
 struct span tls_library_version(void);
 
-/* For stream.c. */
+/* For stream.c. After tls_try_writev has given -EAGAIN some of the bytes may be encrypted already: the same bytes
+ * must come first next time. Bytes are reported as written when the socket has taken their records. */
 ssize_t tls_recv(struct stream *s, void *p, size_t n);
 ssize_t tls_try_writev(struct stream *s, const struct iovec *iov, int n);
 void tls_shutdown(struct stream *s);
 void tls_free(struct stream *s);
 bool tls_pending(struct stream *s);
-/* What must be ready before an operation that moves in this direction can go on: IO_R or IO_W. */
-unsigned tls_wants(const struct stream *s, unsigned direction);
 /* Frees this thread's buffers and client sessions. */
 void tls_thread_fini(void);
