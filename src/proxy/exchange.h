@@ -1,8 +1,13 @@
 /* One request's dealings with a group of servers: tries, sending, receiving, and what is logged about it.
  *
- * exchange_run reads top to bottom: take the body (buffered or streaming), pick, connect, send, receive the head, decide
- * whether to try the next one, hand the answer over as r->resp with a body that pulls from the connection. */
+ * exchange_run reads top to bottom: find the target, take the body (buffered or streaming), build the head, pick, connect, send,
+ * receive the head, decide whether to try the next one, hand the answer over as r->resp with a body that pulls from the
+ * connection. A struct exchange lives in the request's arena; what it holds (connection, peer, buffer) is given up when the
+ * response is complete, when its body is closed, or at the latest in the request's cleanup. */
 #pragma once
+#include "http/h1_body.h"
+#include "proxy/buffered.h"
+#include "proxy/proxy_conf.h"
 #include "proxy/upconn.h"
 #include "serve/req.h"
 
@@ -11,6 +16,7 @@ struct attempt {
 	struct span addr;         /* "127.0.0.1:8080", or the group's name when none was live */
 	int status;               /* 0: no response */
 	enum fail fail;
+	uint64_t start_ms;
 	int64_t connect_us, header_us, response_us;
 	int64_t response_length, bytes_received, bytes_sent;
 	struct attempt *next;
@@ -18,8 +24,105 @@ struct attempt {
 };
 struct upstream_log {
 	struct attempt *first, *last;
-	struct hdrs *headers;     /* of the last response: $upstream_http_*; NULL: none */
+	struct span head;         /* of the last response as received: upstream_log_headers parses it when asked */
+	struct hdrs *headers;     /* NULL: not parsed yet, or none */
 	struct body *body;        /* for $upstream_trailer_* */
+	struct hdrs *carried;     /* X-Accel-Redirect: fields of that response that the final one shall have */
+	struct span carried_type;
+	int64_t carried_rate;     /* X-Accel-Limit-Rate of it; -1: none */
+	const struct proxy_target *target; /* $proxy_host, $proxy_port */
+};
+/* Fields of the last response as they were received; NULL: none. */
+struct hdrs *upstream_log_headers(struct req *r);
+
+/* The request body as it goes to the server. */
+enum exchange_body_kind { SEND_NOTHING, SEND_MEMORY, SEND_BUFFERED, SEND_STREAM };
+
+struct exchange {
+	struct req *r;
+	const struct proxy_conf *conf;
+	const struct proxy_target *target;
+	struct upstream_log *log;
+	struct attempt *attempt;
+	struct pick pick;
+	struct upconn *conn;      /* NULL: none, or given back */
+	struct inbuf in;          /* what the connection has sent; not the upconn's own, so that this may outlive it */
+	/* the request */
+	struct span uri, head;
+	enum http_method method;  /* as sent */
+	enum exchange_body_kind body_kind;
+	struct span memory;       /* SEND_MEMORY */
+	int64_t body_length;      /* -1: chunked */
+	bool upgrade;             /* an Upgrade went out */
+	/* sending in the background */
+	struct co_child sender;
+	struct co *waiter;        /* the coroutine that waits for the head, to be told when sending ended */
+	size_t written;           /* bytes of head and memory that went out at once */
+	enum fail send_fail;
+	bool send_client;         /* send_fail is the client's */
+	bool sending, sent;       /* a child is at it; everything has gone out */
+	bool body_touched;        /* a streamed body was begun: no other try */
+	bool bytes_out;           /* something of the request went out in this attempt */
+	/* tries */
+	uint64_t start_ms;
+	/* the response */
+	struct http_response resp;
+	struct h1_body h1;
+	struct buffered buffered;
+	struct buffered_conf buffered_conf;
+	bool counted;             /* the attempt's last numbers are in */
+	bool redirected;          /* another exchange of this request went before: for the next attempt */
+	unsigned interims;        /* 1xx answers seen */
+	uint64_t received0, sent0; /* the connection's counts when this exchange took it */
+	struct attempt first_attempt;
+	struct upstream_log own_log;
 };
 
+/* The content handler of proxy_pass. */
+MAY_SUSPEND int exchange_run(struct req *r);
+
+/* exchange_send.c: sends head and body; what does not go at once is left to a child. */
+MAY_SUSPEND enum fail exchange_send(struct exchange *x);
+/* Cancels and joins the child. */
+MAY_SUSPEND void exchange_send_stop(struct exchange *x);
+/* Decides what will be sent as the body: 0, or the status to answer. */
+MAY_SUSPEND int exchange_take_body(struct exchange *x);
+
+/* exchange_recv.c: the response head into x->resp. */
+MAY_SUSPEND enum fail exchange_recv(struct exchange *x);
+/* Makes the body of the response (NULL: none) and gives the connection back when there is nothing more to come. */
+struct body *exchange_body(struct exchange *x, bool buffering);
+
+/* exchange_tries.c */
+struct tries_state {
+	unsigned next_upstream;   /* NEXT_* as configured */
+	int64_t tries_left;       /* the one that failed not counted any more */
+	bool bytes_out;           /* something of the request went out */
+	bool unrepeatable;        /* a streamed body was begun */
+	enum http_method method;
+	bool timeout;             /* proxy_next_upstream_timeout has passed */
+};
+/* May the next server be tried after a failure with these NEXT_* bits? */
+bool tries_again(const struct tries_state *s, unsigned bit);
+/* NEXT_HTTP_* bit of a status, 0 when none. */
+unsigned tries_status_bit(int status);
+
+/* exchange.c, for the files above */
+void exchange_log(struct exchange *x, enum log_level level, int err, const char *what, const char *while_doing);
+/* Ends the use of the connection: gives it back or drops it, ends the pick, completes the attempt's numbers. */
+void exchange_finish(struct exchange *x, bool reusable, bool failed);
+
+/* proxy_ssl.c: TLS parameters of this exchange; false: an unusable value, logged. */
+bool proxy_ssl_want(struct exchange *x, struct tls_connect *tls, uint64_t *identity);
+/* proxy_bind; false: an unusable value, logged. */
+bool proxy_bind_want(struct exchange *x, struct upconn_want *w);
+/* proxy_head.c: the request head into x->head. */
+enum fail proxy_head_build(struct exchange *x);
+/* proxy_response.c: x->resp to r->resp; what the handler returns. */
+MAY_SUSPEND int proxy_answer(struct exchange *x);
+/* 101: a tunnel. */
+int proxy_tunnel(struct exchange *x);
+
+extern const struct var proxy_vars[];
+enum fail proxy_filter(struct req *r, struct resp *resp);
 extern const struct http_module proxy_module; /* proxy_pass and proxy_*, variables $upstream_*, $proxy_* */

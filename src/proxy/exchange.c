@@ -1,0 +1,383 @@
+#include "proxy/exchange.h"
+#include <errno.h>
+#include "base/hash.h"
+#include "io/loop.h"
+
+/* ---- log lines ---- */
+
+/* "http://127.0.0.1:80/x" for the context of log lines. */
+static void exchange_name_upstream(struct exchange *x, struct span name)
+{
+	bool is_unix = span_starts(name, SPAN("unix:"));
+	size_t n = x->target->scheme.n + name.n + is_unix + x->uri.n;
+	char *p = arena_alloc(&x->r->arena, n), *at = p;
+
+	if (!p)
+		return;
+	memcpy(at, x->target->scheme.p, x->target->scheme.n);
+	at += x->target->scheme.n;
+	memcpy(at, name.p, name.n);
+	at += name.n;
+	if (is_unix)
+		*at++ = ':';
+	memcpy(at, x->uri.p, x->uri.n);
+	x->r->log_upstream = span_make(p, n);
+}
+
+void exchange_log(struct exchange *x, enum log_level level, int err, const char *what, const char *while_doing)
+{
+	if (err)
+		req_log(x->r, level, 0, "%s (%d: %s) while %s", what, err, strerror(err), while_doing);
+	else
+		req_log(x->r, level, 0, "%s while %s", what, while_doing);
+}
+
+static const char *exchange_phase(const struct exchange *x)
+{
+	if (!x->conn)
+		return "connecting to upstream";
+	if (!x->sent && x->in.end == 0)
+		return "sending request to upstream";
+	return "reading response header from upstream";
+}
+
+/* What nginx would have written. */
+static void exchange_log_fail(struct exchange *x, enum fail f, const char *phase)
+{
+	switch (f) {
+	case FAIL_UPSTREAM_CONNECT:
+		exchange_log(x, LOG_ERR, x->pick.sys_err, "connect() failed", phase);
+		break;
+	case FAIL_UPSTREAM_CONNECT_TIMEOUT:
+		exchange_log(x, LOG_ERR, ETIMEDOUT, "upstream timed out", phase);
+		break;
+	case FAIL_UPSTREAM_TLS:
+		req_log(x->r, LOG_ERR, 0, "SSL_do_handshake() failed (SSL: %.*s) while SSL handshaking to upstream",
+			SPAN_ARG(x->pick.tls_error));
+		break;
+	case FAIL_UPSTREAM_VERIFY:
+		req_log(x->r, LOG_ERR, 0,
+			"upstream SSL certificate verify error: (%.*s) while SSL handshaking to upstream",
+			SPAN_ARG(x->pick.tls_error));
+		break;
+	case FAIL_UPSTREAM_SEND_TIMEOUT:
+	case FAIL_UPSTREAM_READ_TIMEOUT:
+		exchange_log(x, LOG_ERR, ETIMEDOUT, "upstream timed out", phase);
+		break;
+	case FAIL_UPSTREAM_CLOSED:
+	case FAIL_UPSTREAM_TRUNCATED:
+		exchange_log(x, LOG_ERR, 0, "upstream prematurely closed connection", phase);
+		break;
+	case FAIL_UPSTREAM_RESET:
+		exchange_log(x, LOG_ERR, ECONNRESET, "recv() failed", phase);
+		break;
+	case FAIL_UPSTREAM_SEND:
+		exchange_log(x, LOG_ERR, ECONNRESET, "writev() failed", phase);
+		break;
+	case FAIL_UPSTREAM_BAD_HEAD:
+		exchange_log(x, LOG_ERR, 0, "upstream sent invalid header", phase);
+		break;
+	case FAIL_UPSTREAM_BIG_HEAD:
+		exchange_log(x, LOG_ERR, 0, "upstream sent too big header", phase);
+		break;
+	case FAIL_UPSTREAM_BAD_CHUNK:
+		exchange_log(x, LOG_ERR, 0, "upstream sent invalid chunked response", phase);
+		break;
+	case FAIL_UPSTREAM_UPGRADE:
+		exchange_log(x, LOG_ERR, 0, "upstream switched protocols although nobody asked", phase);
+		break;
+	case FAIL_CANCELLED:
+	case FAIL_CLIENT_CLOSED:
+	case FAIL_CLIENT_RESET:
+		exchange_log(x, LOG_INFO, 0,
+			     "client prematurely closed connection, so upstream connection is closed too", phase);
+		break;
+	default:
+		break;
+	}
+}
+
+/* ---- the connection's end ---- */
+
+void exchange_finish(struct exchange *x, bool reusable, bool failed)
+{
+	struct attempt *at = x->attempt;
+	struct upconn *u = x->conn;
+
+	if (!x->counted && at) {
+		x->counted = true;
+		at->response_us = (int64_t)(io_now_ms() - at->start_ms) * 1000;
+		at->response_length = x->h1.received;
+		if (u) {
+			at->bytes_received = (int64_t)(u->stream.received - x->received0);
+			at->bytes_sent = (int64_t)(u->stream.sent - x->sent0);
+		}
+	}
+	x->conn = NULL;
+	if (x->pick.member)
+		pick_end(&x->pick, failed);
+	if (!u)
+		return;
+	if (reusable)
+		upconn_give(u, x->pick.group);
+	else
+		upconn_drop(u);
+}
+
+/* The connection is given up in the middle of an attempt; the attempt may go on with another one. */
+static void exchange_drop(struct exchange *x)
+{
+	struct upconn *u = x->conn;
+
+	exchange_send_stop(x);
+	if (!u)
+		return;
+	x->attempt->bytes_received += (int64_t)(u->stream.received - x->received0);
+	x->attempt->bytes_sent += (int64_t)(u->stream.sent - x->sent0);
+	x->conn = NULL;
+	upconn_drop(u);
+	inbuf_free(&x->in);
+}
+
+static void exchange_fini(void *arg)
+{
+	struct exchange *x = arg;
+
+	BUG_ON(x->sending);
+	exchange_finish(x, false, false);
+	inbuf_free(&x->in);
+}
+
+/* ---- one attempt ---- */
+
+static struct attempt *attempt_new(struct exchange *x, struct span addr)
+{
+	struct attempt *at = x->log->first ? arena_alloc(&x->r->arena, sizeof(*at)) : &x->first_attempt;
+
+	if (!at)
+		return NULL;
+	*at = (struct attempt){.addr = addr, .start_ms = io_now_ms(), .connect_us = -1, .header_us = -1,
+			       .response_us = -1, .response_length = -1, .redirected = x->redirected};
+	x->redirected = false;
+	if (x->log->last)
+		x->log->last->next = at;
+	else
+		x->log->first = at;
+	x->log->last = x->attempt = at;
+	x->counted = false;
+	return at;
+}
+
+static bool exchange_want(struct exchange *x, struct upconn_want *w, struct tls_connect *tls)
+{
+	const struct proxy_conf *c = x->conf;
+
+	*w = (struct upconn_want){
+		.connect_timeout_ms = (uint64_t)c->connect_timeout,
+		.keepalive_socket = c->socket_keepalive,
+		.rcvbuf = (int)c->socket_rcvbuf,
+		.sndbuf = (int)c->socket_sndbuf,
+	};
+	if (x->target->tls && !proxy_ssl_want(x, tls, &w->identity))
+		return false;
+	if (x->target->tls)
+		w->tls = tls;
+	if (c->bind && !proxy_bind_want(x, w))
+		return false;
+	return true;
+}
+
+/* Sends and receives over x->conn. */
+static MAY_SUSPEND enum fail exchange_talk(struct exchange *x)
+{
+	enum fail f;
+
+	x->received0 = x->conn->stream.received;
+	x->sent0 = x->conn->stream.sent;
+	x->in = x->conn->in;
+	x->conn->in = (struct inbuf){0};
+	f = exchange_send(x);
+	if (f == FAIL_OK)
+		f = exchange_recv(x);
+	return f;
+}
+
+/* A connection that was idle died before it said anything: most likely it was being closed while we took it. */
+static bool exchange_may_replay(const struct exchange *x, enum fail f)
+{
+	if (f != FAIL_UPSTREAM_CLOSED && f != FAIL_UPSTREAM_RESET && f != FAIL_UPSTREAM_SEND)
+		return false;
+	return x->conn && x->conn->reused && x->conf->retry_reused && x->in.end == 0 && !x->interims &&
+	       x->conn->stream.received == x->received0 && !x->body_touched;
+}
+
+static MAY_SUSPEND enum fail exchange_attempt(struct exchange *x)
+{
+	struct tls_connect tls;
+	struct upconn_want want;
+	const char *phase;
+	enum fail f;
+
+	if (!attempt_new(x, x->pick.member->peer->name))
+		return FAIL_NO_MEMORY;
+	exchange_name_upstream(x, x->attempt->addr);
+	if (!exchange_want(x, &want, &tls))
+		return FAIL_BAD_CONFIG_VALUE;
+	for (;;) {
+		x->sent = x->bytes_out = false;
+		f = upconn_take(&x->pick, &want, &x->conn, &x->attempt->connect_us);
+		if (f != FAIL_OK) {
+			x->conn = NULL;
+			phase = "connecting to upstream";
+			break;
+		}
+		f = exchange_talk(x);
+		if (f == FAIL_OK)
+			return FAIL_OK;
+		phase = exchange_phase(x);
+		if (!exchange_may_replay(x, f))
+			break;
+		exchange_drop(x);
+		want.fresh = true;
+	}
+	exchange_drop(x);
+	x->attempt->fail = f;
+	exchange_log_fail(x, f, phase);
+	return f;
+}
+
+/* ---- tries ---- */
+
+static bool exchange_again(struct exchange *x, unsigned bit, unsigned tries_left)
+{
+	int64_t limit = x->conf->next_upstream_timeout;
+	struct tries_state s = {
+		.next_upstream = x->conf->next_upstream,
+		.tries_left = tries_left,
+		.bytes_out = x->bytes_out,
+		.unrepeatable = x->body_touched,
+		.method = x->r->method,
+		.timeout = limit && io_now_ms() - x->start_ms >= (uint64_t)limit,
+	};
+
+	return tries_again(&s, bit);
+}
+
+static void exchange_end_attempt(struct exchange *x, enum fail f, bool failed)
+{
+	x->attempt->fail = f;
+	if (x->attempt->status == 0)
+		x->attempt->status = fail_status(f);
+	exchange_send_stop(x);
+	exchange_finish(x, false, failed);
+}
+
+static MAY_SUSPEND enum fail exchange_tries(struct exchange *x)
+{
+	for (;;) {
+		enum fail f = pick_next(&x->pick);
+		unsigned bit;
+
+		if (f != FAIL_OK) {
+			if (attempt_new(x, x->pick.group->name)) {
+				exchange_name_upstream(x, x->pick.group->name);
+				exchange_end_attempt(x, f, false);
+			}
+			req_log(x->r, LOG_ERR, 0, "%s while connecting to upstream",
+				f == FAIL_UPSTREAM_BUSY ? "all servers are at max_conns"
+							: "no live upstreams");
+			return f;
+		}
+		f = exchange_attempt(x);
+		if (f == FAIL_OK) {
+			bit = tries_status_bit(x->resp.status);
+			if (!bit || !(x->conf->next_upstream & bit) || !exchange_again(x, bit, x->pick.tries_left - 1))
+				return FAIL_OK;
+			fail_count(FAIL_UPSTREAM_STATUS);
+			exchange_end_attempt(x, FAIL_UPSTREAM_STATUS,
+					     !(bit & (NEXT_HTTP_403 | NEXT_HTTP_404)));
+			inbuf_free(&x->in);
+			continue;
+		}
+		exchange_end_attempt(x, f, fail_whose(f) == 'S');
+		bit = fail_next_bit(f);
+		if (!bit || !exchange_again(x, bit, x->pick.tries_left))
+			return f;
+		fail_count(f);
+	}
+}
+
+/* ---- the handler ---- */
+
+static struct exchange *exchange_new(struct req *r, const struct proxy_conf *conf)
+{
+	struct exchange *x = arena_zalloc(&r->arena, sizeof(*x));
+
+	if (!x || req_cleanup(r, exchange_fini, x) != FAIL_OK)
+		return NULL;
+	x->r = r;
+	x->conf = conf;
+	x->log = r->upstream;
+	x->redirected = x->log;
+	if (!x->log) {
+		x->log = &x->own_log;
+		x->log->carried_rate = -1;
+		r->upstream = x->log;
+	}
+	x->log->head = (struct span){0};
+	x->log->headers = NULL;
+	x->log->body = NULL;
+	hdrs_init(&x->resp.headers, &r->arena);
+	x->start_ms = io_now_ms();
+	r->ignore_client_abort = conf->ignore_client_abort;
+	return x;
+}
+
+static int exchange_prepare(struct exchange *x)
+{
+	struct req *r = x->r;
+	int rc = proxy_target_find(r, x->conf, &x->target);
+	enum fail f;
+
+	if (rc)
+		return rc;
+	x->log->target = x->target;
+	x->uri = proxy_uri(r, x->conf->pass, x->target);
+	if (!x->uri.p)
+		return req_fail(r, FAIL_NO_MEMORY);
+	rc = exchange_take_body(x);
+	if (rc)
+		return rc;
+	f = proxy_head_build(x);
+	if (f != FAIL_OK)
+		return req_fail(r, f);
+	pick_init(&x->pick, x->target->group, r);
+	if (x->conf->next_upstream_tries && x->conf->next_upstream_tries < x->pick.tries_left)
+		x->pick.tries_left = (unsigned)x->conf->next_upstream_tries;
+	return 0;
+}
+
+int exchange_run(struct req *r)
+{
+	const struct proxy_conf *conf = proxy_conf_of(r);
+	struct exchange *x;
+	enum fail f;
+	int rc;
+
+	BUG_ON(!conf->pass);
+	x = exchange_new(r, conf);
+	if (!x)
+		return req_fail(r, FAIL_NO_MEMORY);
+	rc = exchange_prepare(x);
+	if (rc)
+		return rc;
+	f = exchange_tries(x);
+	if (f != FAIL_OK) {
+		if (x->send_client && x->send_fail != FAIL_OK)
+			f = x->send_fail;
+		if (f == FAIL_CANCELLED && r->aborted)
+			f = FAIL_CLIENT_CLOSED;
+		return req_fail(r, f);
+	}
+	return proxy_answer(x);
+}
