@@ -1,0 +1,198 @@
+"""access_log, log_format, error_log, reopening, syslog."""
+import gzip
+import json
+import os
+import re
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from harness import ORACLE, build_request, free_port, poll, response
+
+SITE = 'server { listen 127.0.0.1:@port@; %s location / { return 200 "hello"; } }'
+
+
+def test_combined(start):
+    s = start(SITE % "")
+    s.get("/a?b=c", headers={"Referer": "http://r/", "User-Agent": 'ag"ent'})
+    m = s.wait_log(r"^(.+)$")
+    assert re.fullmatch(r'127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "GET /a\?b=c HTTP/1\.1" 200 5 '
+                        r'"http://r/" "ag\\x22ent"', m.group(1))
+
+
+FORMATS = [
+    ("$status|$body_bytes_sent|$request_method|$uri|$args", "200|5|GET|/p|x=1"),
+    ("$http_x_none|$arg_none|-", "-|-|-"),
+    ("$request_length|$bytes_sent", r"\d+|\d+"),
+    ("$request_time", r"\d+\.\d{3}"),
+    ("$msec|$time_iso8601", r"\d+\.\d{3}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"),
+    ("$connection|$connection_requests|$pipe", r"\d+|1|\."),
+    ("$sent_http_content_type|$sent_http_x_none", "text/plain|-"),
+    ("${status}x$$", None),
+]
+
+
+@pytest.mark.parametrize("fmt,want", FORMATS[:-1])
+def test_formats(start, fmt, want):
+    s = start("log_format f '%s'; access_log @PREFIX@/logs/access.log f; " % fmt + SITE % "")
+    s.get("/p?x=1")
+    line = s.wait_log(r"^(.+)$").group(1)
+    parts, wants = line.split("|"), want.split("|")
+    assert len(parts) == len(wants)
+    for got, w in zip(parts, wants):
+        assert got == w or re.fullmatch(w, got), (got, w)
+
+
+def test_escapes(start):
+    s = start("""log_format d '$http_x'; log_format j escape=json '{"x":"$http_x","none":"$http_none"}'; log_format n escape=none '$http_x';
+        server { listen 127.0.0.1:@port@; access_log @PREFIX@/logs/d.log d; access_log @PREFIX@/logs/j.log j;
+        access_log @PREFIX@/logs/n.log n; location / { return 200 x; } }""")
+    s.get("/", headers={"X": 'a"b\\c\t\xe9'})
+    assert s.wait_log(r"^(.+)$", "d.log").group(1) == r"a\x22b\x5Cc\x09\xE9"
+    assert s.wait_log(r"^(.+)$", "n.log").group(1).encode("utf-8", "surrogateescape") == b'a"b\\c\t\xe9'
+    line = s.wait_log(r"^(.+)$", "j.log").group(1)
+    assert line.startswith(r'{"x":"a\"b\\c\t') and line.endswith('"none":""}')
+
+
+def test_off_inheritance_and_if(start):
+    s = start("""map $status $bad { ~^[23] 0; default 1; }
+        access_log @PREFIX@/logs/access.log; server { listen 127.0.0.1:@port@; location / { return 200 x; }
+        location /off { access_log off; return 200 x; } location /own { access_log @PREFIX@/logs/own.log; return 200 x; }
+        location /if { access_log @PREFIX@/logs/if.log combined if=$bad; if ($arg_e) { return 404; } return 200 x; } }""")
+    for p in ("/off", "/own", "/if", "/if?e=1", "/last"):
+        s.get(p)
+    s.wait_log("GET /last")
+    assert s.log().count("\n") == 1
+    assert s.wait_log("GET /own", "own.log") and s.log("own.log").count("\n") == 1
+    assert s.wait_log("GET /if\\?e=1", "if.log") and s.log("if.log").count("\n") == 1
+
+
+def test_buffer_and_flush(start):
+    s = start("access_log @PREFIX@/logs/access.log combined buffer=64k flush=1s; " + SITE % "")
+    for i in range(10):
+        s.get(f"/{i}")
+    s.wait_log("GET /9")
+    assert s.log().count("\n") == 10
+
+
+def test_buffer_is_written_at_the_end(start):
+    s = start("access_log @PREFIX@/logs/access.log combined buffer=64k flush=1h; access_log @PREFIX@/logs/z.gz combined gzip buffer=64k; " + SITE % "")
+    for i in range(5):
+        s.get(f"/{i}")
+    assert s.log() == ""
+    s.stop(signal.SIGQUIT)
+    s.proc, proc = None, s.proc
+    assert s.log().count("\n") == 5
+    assert gzip.decompress(s.read("logs/z.gz", binary=True)).count(b"\n") == 5
+
+
+def test_reopen(start):
+    s = start(SITE % "", workers=1)
+    s.get("/one")
+    s.wait_log("/one")
+    os.rename(s.path("logs/access.log"), s.path("logs/old.log"))
+    os.rename(s.path("logs/error.log"), s.path("logs/old-error.log"))
+    s.send_signal(signal.SIGUSR1)
+    poll(lambda: os.path.exists(s.path("logs/access.log")) and os.path.exists(s.path("logs/error.log")), 10, "new logs")
+
+    def lands():
+        s.get("/two")
+        return "/two" in s.log()
+    poll(lands, 10, "requests in the new log")
+    assert "/one" in s.log("old.log") and "/one" not in s.log()
+
+
+def test_variable_in_path(start):
+    s = start('access_log @PREFIX@/logs/$arg_l.log; ' + SITE % "")
+    s.get("/?l=red")
+    s.get("/?l=blue")
+    s.wait_log("l=red", "red.log")
+    s.wait_log("l=blue", "blue.log")
+
+
+def syslog_socket():
+    u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    u.bind(("127.0.0.1", free_port(socket.SOCK_DGRAM)))
+    u.settimeout(10)
+    return u
+
+
+def test_syslog(start):
+    u = syslog_socket()
+    s = start("access_log syslog:server=127.0.0.1:%d,facility=local7,tag=web,severity=info combined; "
+              "error_log syslog:server=127.0.0.1:%d,tag=errs warn; " % (u.getsockname()[1], u.getsockname()[1])
+              + "server { listen 127.0.0.1:@port@; location / { return 200 x; } location /up { proxy_pass http://127.0.0.1:1; } }")
+    s.get("/sys")
+    m = u.recv(4096).decode()
+    assert re.match(r"<190>\w{3} [ \d]\d \d\d:\d\d:\d\d \S+ web: 127\.0\.0\.1 - - \[", m)
+    s.get("/up")
+    seen = [u.recv(4096).decode(), u.recv(4096).decode()]
+    assert any(re.match(r"<187>\w{3} .* errs: .*connect\(\) failed", x) for x in seen), seen
+    u.close()
+
+
+def test_error_log_line(start):
+    s = start("server { listen 127.0.0.1:@port@; server_name x.example; location / { proxy_pass http://127.0.0.1:@portdead@/u; } }")
+    s.get("/p?q", host="h.example")
+    line = s.wait_log(r"^.*connect\(\) failed.*$", "error.log").group(0)
+    assert re.fullmatch(r'\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[error\] \d+#\d+: \*\d+ connect\(\) failed \(111: Connection refused\) while '
+                        r'connecting to upstream, client: 127\.0\.0\.1, server: x\.example, request: "GET /p\?q HTTP/1\.1", '
+                        rf'upstream: "http://127\.0\.0\.1:{s.port("portdead")}/up\?q", host: "h\.example".*', line)
+
+
+def test_error_log_levels(start):
+    s = start("server { listen 127.0.0.1:@port@; root @PREFIX@/html; error_log @PREFIX@/logs/site.log crit; }"
+              " server { listen 127.0.0.1:@port2@; root @PREFIX@/html; error_log @PREFIX@/logs/two.log error;"
+              " location /q { log_not_found off; } }")
+    s.get("/missing")
+    s.get("/missing2", port="port2")
+    s.get("/q/missing3", port="port2")
+    assert 'open() "' in s.wait_log(r"^.*missing2.*$", "two.log").group(0)
+    assert "missing" not in s.log("site.log") and "missing3" not in s.log("two.log")
+
+
+def test_nothing_secret_in_logs(start, certs):
+    s = start("server { listen 127.0.0.1:@port@ ssl; ssl_certificate %s; ssl_certificate_key %s; location / { return 200 x; } }" % certs.a,
+              log_level="debug")
+    s.get("/", tls=certs.client_context(), sni="a.example", headers={"Authorization": "Basic c2VjcmV0"})
+    with open(certs.a[1]) as f:
+        key = f.read().split("\n")[1]
+    assert key not in s.log("error.log")
+    assert "c2VjcmV0" not in s.log()
+
+
+@pytest.mark.sluice_only("reasons")
+def test_reasons(start, backend):
+    def handler(conn):
+        conn.read_request()
+        conn.close()
+    b = backend(handler)
+    s = start("""log_format r '$status $upstream_error|$request_end_reason'; access_log @PREFIX@/logs/access.log r;
+        server { listen 127.0.0.1:@port@; location /dead { proxy_pass http://127.0.0.1:@portdead@; }
+        location /cut { proxy_pass http://%s; } location /ok { return 200 x; } }""" % b.addr)
+    s.get("/dead")
+    s.get("/cut")
+    s.get("/ok")
+    assert s.wait_log(r"^502 (\S+)\|(\S*)$").group(1) not in ("", "-")
+    s.wait_log(r"^502 .*$", count=2)
+    s.wait_log(r"^200 -\|.*$")
+
+
+def test_log_under_parallel_load(start):
+    s = start(SITE % "")
+
+    def many(k):
+        with s.connect() as c:
+            for i in range(50):
+                assert c.request(f"/t{k}-{i}").status == 200
+    threads = [threading.Thread(target=many, args=(k,)) for k in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    s.wait_log("GET /t", count=400)
+    lines = s.log().splitlines()
+    assert len(lines) == 400 and all(re.fullmatch(r'127\.0\.0\.1 - - \[.*\] "GET /t\d-\d+ HTTP/1\.1" 200 5 "-" "-"', x) for x in lines)
