@@ -14,8 +14,7 @@
 
 enum channel_type {
 	CH_LOAD = 1, /* master: bundle. Worker answers OK or ERROR */
-	CH_REOPEN,   /* master: paths of logs, each ended by a zero, and their descriptors. OK */
-	CH_QUIT,     /* master: end gracefully. No answer but the end */
+	CH_REOPEN,   /* master: paths of logs, each ended by a zero, and their descriptors. No answer */
 	CH_OK,       /* worker */
 	CH_ERROR,    /* worker: text */
 };

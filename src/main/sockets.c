@@ -150,6 +150,12 @@ static struct {
 	struct net_addr addr;
 } inherited[INHERIT_MAX];
 static unsigned ninherited;
+static pid_t parent; /* the old binary; 0: none */
+
+bool sockets_shared_with_parent(void)
+{
+	return parent && getppid() == parent;
+}
 
 static void inherit(int fd)
 {
@@ -186,14 +192,15 @@ static void inherit_nginx(const char *list)
 	}
 }
 
-unsigned sockets_inherit(bool *upgrade)
+unsigned sockets_inherit(void)
 {
 	const char *nginx = getenv("NGINX"), *pid = getenv("LISTEN_PID"), *n = getenv("LISTEN_FDS");
 	int count = pid && n && atoi(pid) == getpid() ? atoi(n) : 0;
 
-	*upgrade = nginx != NULL;
-	if (nginx)
+	if (nginx) {
+		parent = getppid();
 		inherit_nginx(nginx);
+	}
 	for (int i = 0; i < count; i++)
 		inherit(3 + i);
 	unsetenv("NGINX");

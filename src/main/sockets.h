@@ -9,9 +9,10 @@ int socket_open(const struct listen_spec *spec, bool test);
 /* (Re)applies options and backlog to a socket that listens already. */
 void socket_configure(int fd, const struct listen_spec *spec);
 
-/* Takes over what $NGINX and $LISTEN_FDS name, and removes the variables. Returns how many; *upgrade is set when
- * they came from an old binary. */
-unsigned sockets_inherit(bool *upgrade);
+/* Takes over what $NGINX and $LISTEN_FDS name, and removes the variables. Returns how many. */
+unsigned sockets_inherit(void);
+/* Were there any from an old binary? Its sockets are not ours to remove as long as it lives. */
+bool sockets_shared_with_parent(void);
 /* An inherited socket bound to that address, each given once; -1: none. */
 int sockets_take(const struct listen_spec *spec);
 /* Closes those that nobody took. */

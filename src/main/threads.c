@@ -1,0 +1,178 @@
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include "base/log.h"
+#include "main/process.h"
+#include "main/threads.h"
+#include "serve/serve.h"
+
+struct thread {
+	pthread_t id;
+	unsigned index;
+	struct io_loop *loop;
+	struct io_msg on_switch, on_shutdown, on_hurry;
+};
+
+static struct thread threads[THREADS_MAX];
+static unsigned nthreads;
+static const struct settings *settings; /* of the start */
+static pthread_barrier_t together;
+static atomic_bool failed;
+
+/* ---- start ---- */
+
+static int thread_init(struct thread *t)
+{
+	int r;
+
+	process_thread_affinity(settings, t->index);
+	r = io_loop_init(t->index);
+	if (r < 0)
+		return r;
+	t->loop = io_loop;
+	r = serve_thread_start();
+	if (r < 0)
+		io_loop_fini();
+	return r < 0 ? r : 0;
+}
+
+static void thread_fini(struct thread *t)
+{
+	if (snapshot_current())
+		snapshot_switch(NULL, t->index);
+	serve_thread_stop();
+	io_loop_fini();
+}
+
+static void *thread_main(void *arg)
+{
+	struct thread *t = arg;
+	int r = thread_init(t);
+
+	if (r < 0) {
+		log_msg(NULL, LOG_EMERG, -r, "thread %u could not start", t->index);
+		failed = true;
+	}
+	pthread_barrier_wait(&together);
+	if (!failed) {
+		io_loop_run();
+		pthread_barrier_wait(&together); /* until then others may post to this loop */
+	}
+	if (r == 0)
+		thread_fini(t);
+	return NULL;
+}
+
+/* The barrier waits for as many as were really started: those that could not be are counted by us. */
+static unsigned create_all(unsigned n)
+{
+	for (unsigned i = 1; i < n; i++) {
+		int r;
+
+		threads[i].index = i;
+		r = pthread_create(&threads[i].id, NULL, thread_main, &threads[i]);
+		if (r) {
+			log_msg(NULL, LOG_EMERG, r, "pthread_create() failed");
+			return i;
+		}
+	}
+	return n;
+}
+
+int threads_start(const struct settings *s, unsigned n)
+{
+	unsigned created;
+	int r;
+
+	settings = s;
+	nthreads = n;
+	threads[0].index = 0;
+	r = thread_init(&threads[0]);
+	if (r < 0)
+		return r;
+	pthread_barrier_init(&together, NULL, n);
+	created = create_all(n);
+	if (created < n) {
+		/* The ones that run wait for company that will not come: the process ends instead. */
+		thread_fini(&threads[0]);
+		return -EAGAIN;
+	}
+	pthread_barrier_wait(&together);
+	if (!failed)
+		return 0;
+	for (unsigned i = 1; i < n; i++)
+		pthread_join(threads[i].id, NULL);
+	thread_fini(&threads[0]);
+	return -EAGAIN;
+}
+
+void threads_post_first(struct io_msg *m)
+{
+	io_post(threads[0].loop, m);
+}
+
+/* ---- a new snapshot ---- */
+
+static struct {
+	struct snapshot *s;
+	atomic_uint left;
+	void (*done)(void);
+	struct io_msg all_done;
+} switching;
+
+static void run_done(struct io_msg *m)
+{
+	switching.done();
+}
+
+static void run_switch(struct io_msg *m)
+{
+	serve_switch(switching.s);
+	if (atomic_fetch_sub(&switching.left, 1) == 1)
+		threads_post_first(&switching.all_done);
+}
+
+void threads_switch(struct snapshot *s, void (*done)(void))
+{
+	switching.s = s;
+	switching.left = nthreads;
+	switching.done = done;
+	switching.all_done.run = run_done;
+	for (unsigned i = 0; i < nthreads; i++) {
+		threads[i].on_switch.run = run_switch;
+		io_post(threads[i].loop, &threads[i].on_switch);
+	}
+}
+
+/* ---- the end ---- */
+
+static _Atomic uint64_t shutdown_timeout_ms;
+static enum { RUNNING, ENDING, HURRYING } phase;
+
+static void run_shutdown(struct io_msg *m)
+{
+	serve_shutdown(shutdown_timeout_ms, io_loop_stop);
+}
+
+/* A loop that has stopped keeps the message unread: it is freed only after thread 0 has stopped too. */
+void threads_shutdown(uint64_t timeout_ms, bool hurry)
+{
+	if (phase == HURRYING || (phase == ENDING && !hurry))
+		return;
+	phase = hurry ? HURRYING : ENDING;
+	shutdown_timeout_ms = timeout_ms;
+	for (unsigned i = 0; i < nthreads; i++) {
+		struct io_msg *m = hurry ? &threads[i].on_hurry : &threads[i].on_shutdown;
+
+		m->run = run_shutdown;
+		io_post(threads[i].loop, m);
+	}
+}
+
+void threads_join(void)
+{
+	pthread_barrier_wait(&together);
+	for (unsigned i = 1; i < nthreads; i++)
+		pthread_join(threads[i].id, NULL);
+	thread_fini(&threads[0]);
+}

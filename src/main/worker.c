@@ -1,0 +1,488 @@
+/* The life of the serving process. Control runs on thread 0: messages from the master, signals, and the end of a
+ * load. A load runs on a thread of its own, so that reading a large configuration holds up nobody's requests. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+#include "base/pool.h"
+#include "main/channel.h"
+#include "main/logs.h"
+#include "main/opener_replay.h"
+#include "main/notify.h"
+#include "main/pidfile.h"
+#include "main/process.h"
+#include "main/threads.h"
+#include "main/worker.h"
+#include "net/listener.h"
+#include "serve/serve.h"
+
+#define REASON_MAX  8192 /* bytes of an answer to the master */
+#define TERM_MS     1    /* a fast end still writes its logs */
+#define GIVE_UP_S   2    /* after that a fast end is an exit */
+#define ENVIRONMENT_MAX ((size_t)1 << 20)
+
+/* One load: of the first configuration in the main line, of later ones on its own thread. */
+struct loading {
+	struct io_msg done;
+	pthread_t thread;
+	struct bundle *bundle;      /* to replay */
+	struct generation *gen;     /* what it gives */
+	struct snapshot *snapshot;
+	struct buf why;
+	bool running;               /* the thread is to be joined */
+};
+
+static struct worker {
+	const struct worker_args *args;
+	struct generation *gen;     /* in use: settings and log; alone: the bundle too */
+	struct loading *loading;    /* under way, or NULL */
+	struct channel channel;
+	struct iofd channel_io, signal_io;
+	uint64_t generation;
+	unsigned nthreads;
+	struct arena forever;       /* the environment */
+	bool ending, reload_again, announced, failed;
+} w;
+
+static bool alone(void)
+{
+	return w.args->channel < 0;
+}
+
+/* ---- loading ---- */
+
+static void load_free(struct loading *l)
+{
+	buf_fini(&l->why);
+	bundle_free(l->bundle, NULL);
+	mem_free(l);
+}
+
+static struct loading *load_new(struct bundle *b)
+{
+	struct loading *l = mem_zalloc(sizeof(*l));
+
+	if (!l) {
+		bundle_free(b, NULL);
+		return NULL;
+	}
+	l->bundle = b;
+	buf_init(&l->why, REASON_MAX);
+	return l;
+}
+
+/* From the master's bundle. */
+static void load_replayed(struct loading *l, struct load_args *args)
+{
+	struct opener_replay o;
+
+	args->snapshot = snapshot_new(args->nthreads, args->generation);
+	if (!args->snapshot)
+		return;
+	opener_replay_init(&o, l->bundle, args->snapshot);
+	args->opener = &o.opener;
+	l->snapshot = load_config(args, NULL);
+}
+
+/* With our own hands. */
+static void load_opened(struct loading *l, struct load_args *args)
+{
+	struct opener_real o;
+
+	l->gen->bundle = bundle_new();
+	if (!l->gen->bundle)
+		return;
+	opener_real_init(&o, l->gen->bundle, w.gen ? w.gen->bundle : NULL, false);
+	args->opener = &o.opener;
+	l->snapshot = load_config(args, NULL);
+}
+
+static void load_run(struct loading *l)
+{
+	struct load_args args = {.cmd = w.args->cmd, .nthreads = w.nthreads,
+				 .generation = w.generation, .report = REPORT_LOG, .why = &l->why};
+	int r = -ENOMEM;
+
+	l->gen = generation_new();
+	if (l->gen) {
+		if (l->bundle)
+			load_replayed(l, &args);
+		else
+			load_opened(l, &args);
+	}
+	if (l->snapshot)
+		r = generation_fill(l->gen, l->snapshot, w.args->cmd->prefix);
+	if (r == 0)
+		return;
+	if (l->snapshot) {
+		buf_printf(&l->why, "no memory");
+		snapshot_drop_loader(l->snapshot);
+	}
+	generation_free(l->gen, w.gen);
+	l->gen = NULL;
+	l->snapshot = NULL;
+}
+
+static void *load_thread(void *arg)
+{
+	struct loading *l = arg;
+
+	load_run(l);
+	arena_thread_fini();
+	threads_post_first(&l->done);
+	return NULL;
+}
+
+static void answer(enum channel_type type, struct span text)
+{
+	if (!alone())
+		channel_send(&w.channel, type, text, NULL, 0);
+}
+
+static void load_failed(struct loading *l)
+{
+	log_msg(NULL, LOG_NOTICE, 0, "the running configuration stays in use");
+	answer(CH_ERROR, l->why.len ? buf_span(&l->why) : SPAN("the configuration failed"));
+	load_free(l);
+}
+
+/* Alone: a socket that the listeners' registry has all the time was not opened again, but is still ours. */
+static void keep_served_sockets(struct bundle *from, struct bundle *to)
+{
+	struct bundle_item *i;
+
+	for (i = bundle_next(from, NULL, BUNDLE_LISTEN); i; i = bundle_next(from, i, BUNDLE_LISTEN)) {
+		struct bundle_item *k = bundle_find(to, BUNDLE_LISTEN, i->key, i->sub, i->index);
+
+		if (k || i->fd < 0 || !listener_find(i->key, i->sub))
+			continue;
+		k = bundle_add(to, BUNDLE_LISTEN, i->key, i->sub, i->index);
+		if (k)
+			k->fd = i->fd;
+	}
+}
+
+static void reload_alone(void);
+static void end_now(void);
+
+/* Alone: serving for the first time. */
+static void announce(void)
+{
+	if (w.announced)
+		return;
+	w.announced = true;
+	w.failed = pidfile_write(w.gen->settings->pid) < 0;
+	if (w.failed)
+		end_now();
+	else
+		notify_ready();
+	if (w.args->ready_fd < 0)
+		return;
+	if (!w.failed && write(w.args->ready_fd, "", 1) < 0) {
+		/* Nobody waits any more. */
+	}
+	close(w.args->ready_fd);
+}
+
+/* Every thread serves the new snapshot. */
+static void switched(void)
+{
+	struct loading *l = w.loading;
+	struct generation *old = w.gen;
+
+	serve_close_listeners(l->snapshot);
+	net_conn_ceiling(l->gen->settings->connections);
+	w.gen = l->gen;
+	w.loading = NULL;
+	snapshot_drop_loader(l->snapshot);
+	if (alone()) {
+		keep_served_sockets(old->bundle, w.gen->bundle);
+		generation_replace(old, w.gen);
+	} else {
+		generation_free(old, NULL);
+	}
+	logs_take_stderr(w.gen->log_fd);
+	answer(CH_OK, SPAN(""));
+	if (alone())
+		announce();
+	load_free(l);
+	if (w.reload_again)
+		reload_alone();
+}
+
+static void load_publish(struct loading *l)
+{
+	w.loading = l;
+	logs_set(l->gen->log);
+	threads_switch(l->snapshot, switched);
+}
+
+static void load_drop(struct loading *l)
+{
+	if (l->snapshot)
+		snapshot_drop_loader(l->snapshot);
+	generation_free(l->gen, w.gen);
+	load_free(l);
+}
+
+/* On thread 0: a loading thread is through. */
+static void load_done(struct io_msg *m)
+{
+	struct loading *l = CONTAINER_OF(m, struct loading, done);
+
+	pthread_join(l->thread, NULL);
+	l->running = false;
+	if (l->snapshot && !w.ending) {
+		load_publish(l);
+		return;
+	}
+	w.loading = NULL;
+	if (l->snapshot)
+		load_drop(l);
+	else
+		load_failed(l);
+	if (w.reload_again)
+		reload_alone();
+}
+
+/* Takes over b (NULL when alone). */
+static void load_start(struct bundle *b)
+{
+	struct loading *l = load_new(b);
+	int r = l ? 0 : ENOMEM;
+
+	if (l) {
+		l->done.run = load_done;
+		w.generation++;
+		w.loading = l;
+		r = pthread_create(&l->thread, NULL, load_thread, l);
+		l->running = r == 0;
+	}
+	if (r == 0)
+		return;
+	w.loading = NULL;
+	log_msg(NULL, LOG_EMERG, r, "a new configuration cannot be read");
+	answer(CH_ERROR, SPAN("no memory or no thread to read the configuration"));
+	if (l)
+		load_free(l);
+}
+
+static void reload_alone(void)
+{
+	w.reload_again = w.loading != NULL;
+	if (w.reload_again || w.ending)
+		return;
+	log_msg(NULL, LOG_NOTICE, 0, "reconfiguring");
+	load_start(NULL);
+}
+
+/* ---- the end ---- */
+
+static void give_up(int signo)
+{
+	_exit(0);
+}
+
+static void end_now(void)
+{
+	w.ending = true;
+	signal(SIGALRM, give_up);
+	alarm(GIVE_UP_S);
+	threads_shutdown(TERM_MS, true);
+}
+
+static void end_gracefully(void)
+{
+	if (w.ending)
+		return;
+	log_msg(NULL, LOG_NOTICE, 0, "gracefully shutting down");
+	w.ending = true;
+	threads_shutdown((uint64_t)w.gen->settings->shutdown_timeout_ms, false);
+}
+
+/* ---- the master's messages ---- */
+
+static void on_reopen(struct channel_msg *m)
+{
+	struct span rest = m->bytes, path;
+
+	for (size_t i = 0; i < m->nfds && span_split(&rest, 0, &path); i++)
+		opener_replay_reopen(path, m->fds[i]);
+	logs_take_stderr(w.gen->log_fd);
+}
+
+static void on_load(struct channel_msg *m)
+{
+	struct bundle *b = bundle_unpack(m->bytes, m->fds, m->nfds);
+
+	for (size_t i = 0; i < m->nfds; i++)
+		m->fds[i] = -1; /* the bundle's now */
+	if (b && !w.loading && !w.ending) {
+		load_start(b);
+		return;
+	}
+	bundle_free(b, NULL);
+	answer(CH_ERROR, b ? SPAN("the worker process is busy") : SPAN("no memory for the configuration"));
+}
+
+static void on_channel(struct iofd *f)
+{
+	struct channel_msg m;
+	int r;
+
+	while ((r = channel_recv(&w.channel, &m)) == 1) {
+		if (m.type == CH_LOAD)
+			on_load(&m);
+		else if (m.type == CH_REOPEN)
+			on_reopen(&m);
+		channel_done(&w.channel, &m);
+	}
+	if (r == -EAGAIN) {
+		f->ready &= (uint8_t)~IO_R;
+		return;
+	}
+	if (!w.ending)
+		log_msg(NULL, LOG_NOTICE, 0, "the master process is gone, exiting");
+	iofd_unregister(f);
+	end_now();
+}
+
+/* ---- signals ---- */
+
+static void on_signal(int signo, pid_t from)
+{
+	if (signo != SIGCHLD)
+		log_msg(NULL, LOG_NOTICE, 0, "signal %d (%s) received from %d", signo,
+			process_signal_name(signo), (int)from);
+	switch (signo) {
+	case SIGTERM:
+	case SIGINT:
+		end_now();
+		break;
+	case SIGQUIT:
+		end_gracefully();
+		break;
+	case SIGHUP:
+		if (alone())
+			reload_alone();
+		break;
+	case SIGUSR1:
+		if (alone()) {
+			log_msg(NULL, LOG_NOTICE, 0, "reopening logs");
+			opener_real_reopen(w.gen->bundle);
+			logs_take_stderr(w.gen->log_fd);
+		}
+		break;
+	}
+}
+
+static void on_signals(struct iofd *f)
+{
+	struct signalfd_siginfo si;
+
+	while (read(f->fd, &si, sizeof(si)) == sizeof(si))
+		on_signal((int)si.ssi_signo, (pid_t)si.ssi_pid);
+	f->ready &= (uint8_t)~IO_R;
+}
+
+static int control_start(int signal_fd)
+{
+	int r;
+
+	iofd_init(&w.signal_io, signal_fd, on_signals);
+	r = iofd_register(&w.signal_io);
+	if (r < 0 || alone())
+		return r;
+	channel_init(&w.channel, w.args->channel);
+	iofd_init(&w.channel_io, w.channel.fd, on_channel);
+	return iofd_register(&w.channel_io);
+}
+
+static void control_stop(void)
+{
+	iofd_close(&w.signal_io);
+	if (alone())
+		return;
+	iofd_unregister(&w.channel_io);
+	channel_fini(&w.channel);
+}
+
+/* ---- the whole ---- */
+
+/* The configuration that the process starts with: read before the loop runs. */
+static int load_first(void)
+{
+	struct loading *l = load_new(alone() ? NULL : w.args->gen->bundle);
+
+	if (!alone())
+		w.args->gen->bundle = NULL;
+	if (!l)
+		return -ENOMEM;
+	w.generation = w.args->gen->number;
+	load_run(l);
+	if (l->snapshot) {
+		load_publish(l);
+		return 0;
+	}
+	answer(CH_ERROR, l->why.len ? buf_span(&l->why) : SPAN("the configuration failed"));
+	load_free(l);
+	return -EINVAL; /* in words it was told already */
+}
+
+static int serve(void)
+{
+	int fd = process_signalfd(), r;
+
+	if (fd < 0)
+		return fd;
+	r = threads_start(w.gen->settings, w.nthreads);
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	r = control_start(fd);
+	if (r == 0)
+		r = load_first();
+	if (r < 0)
+		end_now();
+	io_loop_run();
+	if (w.loading) { /* it could not be told: the loop ended first */
+		if (w.loading->running)
+			pthread_join(w.loading->thread, NULL);
+		logs_set(w.gen->log);
+		load_drop(w.loading);
+	}
+	control_stop();
+	threads_join();
+	return r;
+}
+
+int worker_run(const struct worker_args *args)
+{
+	int r = 0;
+
+	w = (struct worker){.args = args, .gen = args->gen, .channel = {.fd = -1},
+			    .nthreads = args->gen->settings->nthreads};
+	arena_init(&w.forever, ENVIRONMENT_MAX);
+	if (!alone()) {
+		if (!process_die_with(args->master))
+			return 0;
+		r = process_confine(w.gen->settings, &w.forever);
+		if (r == 0 && !process_die_with(args->master)) /* forgotten when the user changes */
+			return 0;
+	} else {
+		process_limits(w.gen->settings);
+	}
+	if (r == 0)
+		r = serve();
+	log_msg(NULL, LOG_NOTICE, 0, "exit");
+	logs_reset();
+	if (alone()) {
+		if (w.announced && !w.failed)
+			unlink(w.gen->settings->pid.p);
+		generation_unlink_sockets(w.gen->bundle, NULL);
+	}
+	generation_free(w.gen, NULL);
+	return r == 0 && !w.failed ? 0 : alone() ? 1 : 2;
+}
