@@ -185,7 +185,13 @@ void net_thread_leave(void)
 
 /* ---- handing over ---- */
 
-static void listener_drop(struct listener *l)
+struct listener *listener_ref(struct listener *l)
+{
+	atomic_fetch_add(&l->refs, 1);
+	return l;
+}
+
+void listener_unref(struct listener *l)
 {
 	if (atomic_fetch_sub(&l->refs, 1) != 1)
 		return;
@@ -227,7 +233,7 @@ static void handover_run(struct io_msg *m)
 	l->accepted(l, fd, &peer);
 	/* Only now: between the two counts the connection would be nowhere. */
 	atomic_fetch_sub(&threads[io_loop_index()].pending, 1);
-	listener_drop(l);
+	listener_unref(l);
 }
 
 /* False: nobody took it. */
@@ -374,7 +380,7 @@ static void on_event(struct iofd *f)
 		if (joined_find(l) != j)
 			break;
 	}
-	listener_drop(l);
+	listener_unref(l);
 }
 
 /* ---- joining and leaving ---- */
@@ -482,5 +488,13 @@ void listener_free(struct listener *l)
 		sys->close(l->fds[i]);
 		l->fds[i] = -1;
 	}
-	listener_drop(l); /* sockets on their way to another thread still hold it */
+	listener_unref(l); /* sockets on their way to another thread still hold it */
+}
+
+void listeners_each(void (*fn)(struct listener *l, void *arg), void *arg)
+{
+	struct list *it, *tmp;
+
+	list_each_safe (it, tmp, &registry)
+		fn(CONTAINER_OF(it, struct listener, link), arg);
 }

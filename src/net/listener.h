@@ -17,7 +17,7 @@ struct listener {
 	unsigned nfds;           /* 1, or one per thread with reuseport */
 	int fds[256];
 	bool closing;
-	atomic_uint refs;        /* internal: 1, and one per socket on its way to another thread */
+	atomic_uint refs;        /* 1, one per socket on its way to another thread, and listener_ref's */
 	/* Called on the owning thread's loop stack for each connection; takes over fd, and counts it with
 	 * net_conn_opened before it returns. May come once or more after listener_leave, for sockets that
 	 * were on their way. */
@@ -47,5 +47,10 @@ struct listener *listener_new(const struct listen_spec *spec, const int *fds, un
 int listener_join(struct listener *l);
 void listener_leave(struct listener *l);
 bool listener_joined(const struct listener *l); /* does the calling thread accept? */
-/* After every thread has left: closes the sockets and frees it. */
+/* After every thread has left: closes the sockets; the struct lives until its last reference is given back. */
 void listener_free(struct listener *l);
+/* Connections hold the listener that accepted them. */
+struct listener *listener_ref(struct listener *l);
+void listener_unref(struct listener *l);
+/* Walks the registry; fn may free the one it is given. */
+void listeners_each(void (*fn)(struct listener *l, void *arg), void *arg);

@@ -21,6 +21,7 @@ static _Thread_local struct {
 void (*conns_empty)(void);
 
 static _Atomic uint64_t conn_numbers;
+static struct conn_counters *_Atomic all_counters[THREADS_MAX];
 
 static void conn_event(struct iofd *f);
 static void conn_timeout(struct timer *t);
@@ -47,12 +48,14 @@ static void conns_init(void)
 		return;
 	slab_init(&conns.slab, sizeof(struct conn), CONNS_KEEP);
 	list_init(&conns.all);
+	atomic_store(&all_counters[io_loop_index()], &conns.counters);
 	conns.ready = true;
 }
 
 void conns_thread_fini(void)
 {
 	if (conns.ready && conns.count == 0) {
+		atomic_store(&all_counters[io_loop_index()], NULL);
 		slab_fini(&conns.slab);
 		conns.ready = false;
 	}
@@ -82,7 +85,7 @@ struct http_port *conn_port(struct conn *c)
 	if (!m)
 		return NULL;
 	port = http_port_find(m, c->listener, NULL);
-	if (!port || list_empty(&port->members) || conn_local(c, &local) < 0)
+	if (!port || !port->covered || conn_local(c, &local) < 0)
 		return port;
 	return http_port_find(m, c->listener, &local.sa);
 }
@@ -115,13 +118,31 @@ static void conn_log(struct conn *c, enum log_level level, const char *what, str
 	log_msg(&l.logger, level, 0, "%s%.*s", what, SPAN_ARG(detail));
 }
 
+/* Read without a lock: each number is whole, their sum is of about this moment. */
+void conns_counters_sum(struct serve_counters *out)
+{
+	*out = (struct serve_counters){.active = net_conn_total()};
+	for (unsigned i = 0; i < THREADS_MAX; i++) {
+		const struct conn_counters *k = atomic_load(&all_counters[i]);
+
+		if (!k)
+			continue;
+		out->accepted += k->accepted;
+		out->handled += k->handled;
+		out->requests += k->requests;
+		out->reading += (uint64_t)k->reading;
+		out->writing += (uint64_t)k->writing;
+		out->waiting += (uint64_t)k->waiting;
+	}
+}
+
 /* ---- the end ---- */
 
 void conn_close(struct conn *c, bool reset)
 {
 	timer_stop(&co_sched.wheel, &c->timer);
 	if (c->state == CONN_IDLE)
-		conns.counters.waiting--;
+		COUNT_DOWN(conns.counters.waiting);
 	c->state = CONN_CLOSED;
 	if (reset)
 		stream_reset(&c->stream);
@@ -129,6 +150,7 @@ void conn_close(struct conn *c, bool reset)
 		stream_close(&c->stream);
 	inbuf_free(&c->in);
 	mem_free(c->extra);
+	listener_unref(c->listener);
 	list_del(&c->link);
 	slab_give(&conns.slab, c);
 	conns.count--;
@@ -155,7 +177,7 @@ static void conn_park(struct conn *c, enum conn_state state, int64_t timeout_ms)
 	if (inbuf_len(&c->in) == 0)
 		inbuf_free(&c->in);
 	if (state == CONN_IDLE)
-		conns.counters.waiting++;
+		COUNT_UP(conns.counters.waiting);
 	if (timeout_ms > 0)
 		timer_start(&co_sched.wheel, &c->timer, io_now_ms() + (uint64_t)timeout_ms);
 	if (iofd_register(&c->stream.io) < 0)
@@ -211,7 +233,7 @@ static void conn_event(struct iofd *f)
 	if (!(f->ready & (IO_R | IO_HUP | IO_RDHUP)))
 		return;
 	if (c->state == CONN_IDLE)
-		conns.counters.waiting--;
+		COUNT_DOWN(conns.counters.waiting);
 	c->state = CONN_BUSY;
 	timer_stop(&co_sched.wheel, &c->timer);
 	if (co_start(conn_main, c) < 0) {
@@ -243,7 +265,7 @@ void conn_accepted(struct listener *l, int fd, const struct net_addr *peer)
 	struct conn *c;
 
 	conns_init();
-	conns.counters.accepted++;
+	COUNT_UP(conns.counters.accepted);
 	c = slab_take(&conns.slab);
 	if (!c) {
 		fail_count(FAIL_NO_MEMORY);
@@ -257,12 +279,12 @@ void conn_accepted(struct listener *l, int fd, const struct net_addr *peer)
 		c->peer.sa.sa_family = AF_UNIX;
 	else
 		memcpy(&c->peer, &peer->sa, MIN_OF(peer->len, sizeof(c->peer)));
-	c->listener = l;
+	c->listener = listener_ref(l);
 	c->number = atomic_fetch_add_explicit(&conn_numbers, 1, memory_order_relaxed) + 1;
 	c->opened_ms = io_now_ms();
 	list_push(&conns.all, &c->link);
 	conns.count++;
-	conns.counters.handled++;
+	COUNT_UP(conns.counters.handled);
 	net_conn_opened();
 	port = conn_port(c);
 	if (!port) {

@@ -65,9 +65,14 @@ bool conns_draining(void);
 extern void (*conns_empty)(void); /* called when the last one closes while draining; may be NULL */
 void conns_thread_fini(void);
 
+/* Written by their thread, read by any: relaxed atomics, which cost nothing on the writing side. */
 struct conn_counters {
-	uint64_t accepted, handled, requests;
-	int64_t reading, writing, waiting;
+	_Atomic uint64_t accepted, handled, requests;
+	_Atomic int64_t reading, writing, waiting;
 };
+#define COUNT_UP(field)   atomic_store_explicit(&(field), atomic_load_explicit(&(field), memory_order_relaxed) + 1, memory_order_relaxed)
+#define COUNT_DOWN(field) atomic_store_explicit(&(field), atomic_load_explicit(&(field), memory_order_relaxed) - 1, memory_order_relaxed)
+struct serve_counters;
+void conns_counters_sum(struct serve_counters *out);
 /* This thread's; others read them. */
 struct conn_counters *conn_counters(void);

@@ -39,6 +39,7 @@ struct http_port {
 	bool wildcard;              /* 0.0.0.0 or [::] */
 	struct vnames *names;       /* server names on this address; NULL: only the default */
 	struct http_port *covers;   /* wildcard port whose socket serves this address too (no bind of its own) */
+	bool covered;               /* some other port lives on this one's socket: look at the local address */
 	struct list members;        /* struct port_server */
 	unsigned tls_servers;
 };

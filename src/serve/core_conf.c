@@ -1,5 +1,6 @@
 /* http {}, server {}, location {}: the blocks, and the core directives that need more than a row. */
 #include "serve/core.h"
+#include "http/msg.h"
 #include "http/uri.h"
 #include "net/resolver.h"
 #include "serve/core_rows.h"

@@ -264,9 +264,9 @@ MAY_SUSPEND enum conn_next h1_conn_request(struct conn *c)
 		return CONN_NEXT_CLOSE;
 	hr.h = h;
 	head_limits(&hr);
-	conn_counters()->reading++;
+	COUNT_UP(conn_counters()->reading);
 	f = head_read(&hr);
-	conn_counters()->reading--;
+	COUNT_DOWN(conn_counters()->reading);
 	/* Nothing of a head was there: an ordinary end of the connection, not a request. */
 	if (f != FAIL_OK && inbuf_len(&c->in) == 0) {
 		req_free(&h->req);
@@ -274,8 +274,8 @@ MAY_SUSPEND enum conn_next h1_conn_request(struct conn *c)
 	}
 	c->requests++;
 	c->req = &h->req;
-	conn_counters()->requests++;
-	conn_counters()->writing++;
+	COUNT_UP(conn_counters()->requests);
+	COUNT_UP(conn_counters()->writing);
 	if (f == FAIL_OK)
 		f = head_keep(&hr);
 	if (f == FAIL_CLIENT_CLOSED || f == FAIL_CLIENT_RESET || f == FAIL_CLIENT_TIMEOUT_HEAD || f == FAIL_CANCELLED) {
@@ -289,7 +289,7 @@ MAY_SUSPEND enum conn_next h1_conn_request(struct conn *c)
 		h1_serve(h, c, f);
 		next = conn_after(h, c);
 	}
-	conn_counters()->writing--;
+	COUNT_DOWN(conn_counters()->writing);
 	if (next != CONN_NEXT_TUNNEL) /* a tunnel frees its request when it ends */
 		req_free(&h->req);
 	return next;

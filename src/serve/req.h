@@ -114,7 +114,7 @@ struct req {
 	struct logger logger;         /* req_logger fills it */
 	struct span log_upstream;     /* "http://127.0.0.1:80/x" while an exchange runs, for log lines */
 	struct http_port *port;       /* where it came in */
-	struct span proxy_tlvs;       /* of the PROXY protocol */
+	struct net_addr realip;       /* what realip found; len 0: the connection's own address */
 	bool ignore_client_abort;     /* go on although the client has gone (proxy_ignore_client_abort) */
 	bool satisfied;               /* the access phase let it in (satisfy any) */
 	void (*tunnel_ended)(struct req *r, struct tunnel *t); /* proxy: counts and frees its side; may be NULL */
@@ -151,6 +151,12 @@ int req_redirect_named(struct req *r, struct span name);
 /* Ends the request with a reason: remembers it, counts it, logs it at the level its kind deserves, returns its status
  * for the phase engine. */
 int req_fail(struct req *r, enum fail f);
+
+/* The file name that root or alias make of r->uri, zero-terminated (not counted): $request_filename. p == NULL: memory, or the
+ * path would leave the root (N19). */
+struct span req_path(struct req *r);
+/* The same for another URI. */
+struct span req_path_of(struct req *r, struct span uri);
 
 /* Does the final head of this answer go to an HTTP/1.1 (or newer) client? */
 static inline bool req_is_11(const struct req *r)
