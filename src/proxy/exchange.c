@@ -342,9 +342,9 @@ static int exchange_prepare(struct exchange *x)
 	if (rc)
 		return rc;
 	x->log->target = x->target;
-	x->uri = proxy_uri(r, x->conf->pass, x->target);
-	if (!x->uri.p)
-		return req_fail(r, FAIL_NO_MEMORY);
+	f = proxy_uri(r, x->conf->pass, x->target, &x->uri);
+	if (f != FAIL_OK)
+		return req_fail(r, f);
 	rc = exchange_take_body(x);
 	if (rc)
 		return rc;

@@ -117,8 +117,8 @@ int proxy_redirect_done(struct conf_call *c, struct proxy_conf *conf);
 
 /* Where this request goes: the constant target, or the evaluated one. 0 or the status to answer (req_fail was called). */
 MAY_SUSPEND int proxy_target_find(struct req *r, const struct proxy_conf *conf, const struct proxy_target **out);
-/* The request target to send, by nginx's rules; p == NULL: no memory. */
-struct span proxy_uri(struct req *r, const struct proxy_pass *pass, const struct proxy_target *t);
+/* The request target to send, by nginx's rules. FAIL_BAD_URI: it would leave the replaced prefix through ".." (N19). */
+enum fail proxy_uri(struct req *r, const struct proxy_pass *pass, const struct proxy_target *t, struct span *out);
 /* The parts of a proxy_pass URL. False: *err says why ("invalid URL prefix", ...). */
 bool proxy_url_parse(struct arena *a, struct span url, struct proxy_target *t, struct span *host_port, bool *no_port,
 		     const char **err);

@@ -228,28 +228,28 @@ static bool uri_climbs(struct span prefix, struct span rest)
 	       prefix.n && prefix.p[prefix.n - 1] == '/';
 }
 
-struct span proxy_uri(struct req *r, const struct proxy_pass *pass, const struct proxy_target *t)
+enum fail proxy_uri(struct req *r, const struct proxy_pass *pass, const struct proxy_target *t, struct span *out)
 {
 	struct span base = t->uri, rest = r->uri;
 	size_t n;
 	char *p, *at;
 
-	if (t->evaluated && base.n)
-		return base;
-	if (!base.n && r->valid_unparsed_uri)
-		return r->unparsed_uri;
+	if ((t->evaluated && base.n) || (!base.n && r->valid_unparsed_uri)) {
+		*out = base.n ? base : r->unparsed_uri;
+		return FAIL_OK;
+	}
 	/* A rewrite with break that left the location: the new URI is sent as it is. */
 	if (base.n && span_starts(r->uri, pass->location))
 		rest = span_cut(r->uri, pass->location.n, r->uri.n);
 	else
 		base = (struct span){0};
 	if (uri_climbs(base, rest))
-		rest = (struct span){0};
+		return FAIL_BAD_URI;
 	rest = uri_escape(&r->arena, rest, URI_ESCAPE_PATH);
 	n = base.n + rest.n + (r->has_args && r->args.n ? 1 + r->args.n : 0);
 	p = at = arena_alloc(&r->arena, n + 1);
-	if (!p)
-		return (struct span){0};
+	if (!p || (!rest.p && r->uri.n > pass->location.n))
+		return FAIL_NO_MEMORY;
 	if (base.n)
 		at = mempcpy(at, base.p, base.n);
 	if (rest.n)
@@ -260,5 +260,6 @@ struct span proxy_uri(struct req *r, const struct proxy_pass *pass, const struct
 	}
 	if (at == p) /* nothing is no request target */
 		*at++ = '/';
-	return span_make(p, (size_t)(at - p));
+	*out = span_make(p, (size_t)(at - p));
+	return FAIL_OK;
 }

@@ -7,27 +7,17 @@
 
 /* ---- Content-Type ---- */
 
-/* A charset parameter goes where the charset filter looks for it; everything behind it is dropped, as nginx does. */
+/* A charset at the end goes where the charset filter looks for it; what could not be written back as it came stays whole. */
 static void response_content_type(struct resp *resp, struct span v)
 {
-	size_t at = 0;
-	ssize_t semi;
+	static const char mark[] = "; charset=";
+	ssize_t semi = span_rfind_char(v, ';');
+	struct span tail = semi < 0 ? (struct span){0} : span_cut(v, (size_t)semi, v.n);
 
 	resp->content_type = v;
-	while ((semi = span_find_char(v, ';', at)) >= 0) {
-		struct span param = span_trim(span_cut(v, (size_t)semi + 1, v.n));
-
-		at = (size_t)semi + 1;
-		if (!span_starts_nocase(param, SPAN("charset=")))
-			continue;
-		param = span_cut(param, 8, param.n);
-		if (param.n && param.p[0] == '"')
-			param = span_cut(param, 1, param.n);
-		if (param.n && param.p[param.n - 1] == '"')
-			param.n--;
-		resp->content_type = span_trim(span_cut(v, 0, (size_t)semi));
-		resp->charset = param;
-		return;
+	if (span_starts(tail, SPAN(mark)) && tail.n > sizeof(mark) - 1 && tail.p[sizeof(mark) - 1] != '"') {
+		resp->content_type = span_cut(v, 0, (size_t)semi);
+		resp->charset = span_cut(tail, sizeof(mark) - 1, tail.n);
 	}
 }
 
