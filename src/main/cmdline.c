@@ -128,6 +128,10 @@ static struct span joined(struct span dir, struct span name, bool slash)
 
 	if (name.n && name.p[0] == '/')
 		dir = SPAN("");
+	while (span_starts(name, SPAN("./")))
+		name = span_cut(name, 2, name.n);
+	if (span_eq(name, SPAN(".")))
+		name = SPAN("");
 	p = mem_alloc(dir.n + name.n + 2);
 	if (!p)
 		return out;

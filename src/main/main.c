@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "conf/opener.h"
+#include "io/loop.h"
 #include "main/cmdline.h"
 #include "main/generation.h"
 #include "main/logs.h"
@@ -166,11 +167,12 @@ static int run(const struct cmdline *cmd)
 
 int main(int argc, char **argv)
 {
-	struct cmdline cmd;
+	static struct cmdline cmd;
 	char err[512];
 	int r;
 
 	process_fill_std();
+	io_clock_init();
 	if (cmdline_parse(&cmd, argc, argv, err, sizeof(err)) < 0) {
 		dprintf(STDERR_FILENO, "nginx: %s\n", err);
 		return 1;

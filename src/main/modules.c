@@ -18,8 +18,6 @@ HTTP_MODULES(DECLARE)
 #define POINTER(m) &m,
 static const struct http_module *const all[] = {HTTP_MODULES(POINTER) NULL};
 
-const struct http_module *const *http_modules = all;
-
 /* What stands outside of http{}. */
 static struct conf_mod *const others[] = {&core_main_mod, &error_log_mod};
 
@@ -30,6 +28,7 @@ void modules_init(void)
 {
 	unsigned n = 0;
 
+	http_modules = all;
 	for (unsigned i = 0; i < ARRAY_LEN(others); i++)
 		confs[n++] = others[i];
 	for (const struct http_module *const *m = all; *m; m++) {

@@ -1,6 +1,6 @@
-/* The one list of modules. http_modules (serve/module.h) is defined here too. */
+/* The one list of modules. */
 #pragma once
 #include "conf/conf.h"
 
-/* Registers the rows of all modules with conf/. Once per process. */
+/* Sets http_modules (serve/module.h) and registers the rows of all modules with conf/. Once per process. */
 void modules_init(void);

@@ -262,12 +262,14 @@ static void sleep_ms(long ms)
 static int open_patiently(struct opener_real *o, const struct listen_spec *spec)
 {
 	for (;;) {
-		int fd = socket_open(spec, o->test);
+		const char *what;
+		int fd = socket_open(spec, o->test, &what);
 
+		if (fd < 0)
+			log_msg(NULL, LOG_EMERG, -fd, "%s() to %.*s failed", what, SPAN_ARG(spec->name));
 		if (fd != -EADDRINUSE || o->tries == 0)
 			return fd;
-		log_msg(NULL, LOG_NOTICE, EADDRINUSE, "bind() to %.*s failed, trying again after %dms",
-			SPAN_ARG(spec->name), BIND_WAIT_MS);
+		log_msg(NULL, LOG_NOTICE, 0, "try again to bind() after %dms", BIND_WAIT_MS);
 		o->tries--;
 		sleep_ms(BIND_WAIT_MS);
 	}
@@ -276,7 +278,6 @@ static int open_patiently(struct opener_real *o, const struct listen_spec *spec)
 static int find_or_open(struct opener_real *o, const struct listen_spec *spec, unsigned index)
 {
 	const struct bundle_item *old = bundle_find(o->old, BUNDLE_LISTEN, spec->name, spec->type, index);
-	struct listener *l;
 	int fd = old ? old->fd : -1;
 
 	if (fd >= 0) {
@@ -284,14 +285,18 @@ static int find_or_open(struct opener_real *o, const struct listen_spec *spec, u
 			socket_configure(fd, spec);
 		return fd;
 	}
-	l = listener_find(spec->name, spec->type);
-	if (l && index < l->nfds) /* one process does everything, and serves it already */
-		return fcntl(l->fds[index], F_DUPFD_CLOEXEC, 3);
 	fd = sockets_take(spec);
 	if (fd < 0)
 		return open_patiently(o, spec);
 	socket_configure(fd, spec);
 	return fd;
+}
+
+int opener_served(const struct listen_spec *spec, unsigned index)
+{
+	struct listener *l = listener_find(spec->name, spec->type);
+
+	return l && index < l->nfds ? l->fds[index] : -1;
 }
 
 static int real_listen(struct opener *op, const struct listen_spec *spec, unsigned index)
@@ -312,7 +317,9 @@ static int real_listen(struct opener *op, const struct listen_spec *spec, unsign
 	}
 	if (i->err)
 		return i->err;
-	fd = fcntl(i->fd, F_DUPFD_CLOEXEC, 3);
+	fd = opener_served(spec, index);
+	if (fd < 0)
+		fd = fcntl(i->fd, F_DUPFD_CLOEXEC, 3);
 	return fd < 0 ? -errno : fd;
 }
 

@@ -2,7 +2,7 @@
  * which owns the descriptors.
  *
  * A log or socket that the previous bundle or a parent process has is taken from there. listen() hands out a
- * duplicate: whoever gets it may close it. Logs are handed out as they are. */
+ * duplicate that belongs to the registry of listeners, or what that one has already. Logs are handed out as they are. */
 #pragma once
 #include "conf/opener.h"
 #include "main/bundle.h"

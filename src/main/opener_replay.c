@@ -91,7 +91,7 @@ static int log_take(struct opener_replay *o, struct bundle_item *i)
 		f->refs++;
 	pthread_mutex_unlock(&logs_lock);
 	if (!f)
-		return -ENOMEM;
+		return i->fd < 0 ? -EBADF : -ENOMEM;
 	if (fresh)
 		i->fd = -1;
 	if (o->snapshot && snapshot_on_free(o->snapshot, log_unref, f) < 0) {
@@ -147,8 +147,11 @@ static int replay_listen(struct opener *op, const struct listen_spec *spec, unsi
 
 	if (!i || i->err)
 		return i ? i->err : -ENOENT;
+	fd = opener_served(spec, index);
+	if (fd >= 0)
+		return fd;
 	fd = i->fd;
-	i->fd = -1;
+	i->fd = -1; /* the registry's from now on */
 	return fd < 0 ? -EBADF : fd;
 }
 

@@ -17,6 +17,8 @@ void opener_replay_init(struct opener_replay *o, struct bundle *b, struct snapsh
 /* The master reopened a log: fd takes the place of the one we have. The caller keeps fd. */
 void opener_replay_reopen(struct span path, int fd);
 
-/* From bundle items, for both openers. */
+/* For both openers: the descriptor that the registry of listeners has for that place, or -1; and answers from bundle
+ * items. */
+int opener_served(const struct listen_spec *spec, unsigned index);
 int bundle_give_paths(const struct bundle_item *i, struct arena *a, struct span **paths, size_t *n);
 int bundle_give_addresses(const struct bundle_item *i, struct sockaddr_storage *sa, size_t max);

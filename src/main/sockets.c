@@ -123,13 +123,15 @@ static void before_bind(int fd, const struct listen_spec *spec)
 		SET(IPPROTO_IPV6, IPV6_V6ONLY, spec->ipv6only_set ? spec->ipv6only : 1);
 }
 
-int socket_open(const struct listen_spec *spec, bool test)
+int socket_open(const struct listen_spec *spec, bool test, const char **what)
 {
 	int protocol = spec->multipath && is_tcp(spec) ? IPPROTO_MPTCP : 0;
 	int fd = socket(spec->sa.ss_family, spec->type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol), r;
 
+	*what = "socket";
 	if (fd < 0)
 		return -errno;
+	*what = "bind";
 	before_bind(fd, spec);
 	r = bind_spec(fd, spec, test);
 	if (r == -EADDRINUSE && test)

@@ -4,8 +4,9 @@
 #include "base/buf.h"
 #include "conf/opener.h"
 
-/* Makes, binds and listens. test: an address in use is no error, the socket is then not bound. fd or -errno. */
-int socket_open(const struct listen_spec *spec, bool test);
+/* Makes, binds and listens. test: an address in use is no error, the socket is then not bound. fd, or -errno
+ * with *what the call that failed ("bind"). */
+int socket_open(const struct listen_spec *spec, bool test, const char **what);
 /* (Re)applies options and backlog to a socket that listens already. */
 void socket_configure(int fd, const struct listen_spec *spec);
 

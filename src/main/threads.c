@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "main/process.h"
 #include "main/threads.h"
+#include "serve/conn.h"
 #include "serve/serve.h"
 
 struct thread {
@@ -36,10 +37,8 @@ static int thread_init(struct thread *t)
 	return r < 0 ? r : 0;
 }
 
-static void thread_fini(struct thread *t)
+static void thread_fini(void)
 {
-	if (snapshot_current())
-		snapshot_switch(NULL, t->index);
 	serve_thread_stop();
 	io_loop_fini();
 }
@@ -59,7 +58,7 @@ static void *thread_main(void *arg)
 		pthread_barrier_wait(&together); /* until then others may post to this loop */
 	}
 	if (r == 0)
-		thread_fini(t);
+		thread_fini();
 	return NULL;
 }
 
@@ -94,7 +93,7 @@ int threads_start(const struct settings *s, unsigned n)
 	created = create_all(n);
 	if (created < n) {
 		/* The ones that run wait for company that will not come: the process ends instead. */
-		thread_fini(&threads[0]);
+		thread_fini();
 		return -EAGAIN;
 	}
 	pthread_barrier_wait(&together);
@@ -102,7 +101,7 @@ int threads_start(const struct settings *s, unsigned n)
 		return 0;
 	for (unsigned i = 1; i < n; i++)
 		pthread_join(threads[i].id, NULL);
-	thread_fini(&threads[0]);
+	thread_fini();
 	return -EAGAIN;
 }
 
@@ -154,17 +153,26 @@ static void run_shutdown(struct io_msg *m)
 	serve_shutdown(shutdown_timeout_ms, io_loop_stop);
 }
 
+/* After a graceful end that takes too long. */
+static void run_abort(struct io_msg *m)
+{
+	conns_abort();
+}
+
 /* A loop that has stopped keeps the message unread: it is freed only after thread 0 has stopped too. */
 void threads_shutdown(uint64_t timeout_ms, bool hurry)
 {
+	void (*run)(struct io_msg *m);
+
 	if (phase == HURRYING || (phase == ENDING && !hurry))
 		return;
+	run = phase == ENDING ? run_abort : run_shutdown;
 	phase = hurry ? HURRYING : ENDING;
 	shutdown_timeout_ms = timeout_ms;
 	for (unsigned i = 0; i < nthreads; i++) {
 		struct io_msg *m = hurry ? &threads[i].on_hurry : &threads[i].on_shutdown;
 
-		m->run = run_shutdown;
+		m->run = run;
 		io_post(threads[i].loop, m);
 	}
 }
@@ -174,5 +182,5 @@ void threads_join(void)
 	pthread_barrier_wait(&together);
 	for (unsigned i = 1; i < nthreads; i++)
 		pthread_join(threads[i].id, NULL);
-	thread_fini(&threads[0]);
+	thread_fini();
 }

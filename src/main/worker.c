@@ -147,17 +147,17 @@ static void load_failed(struct loading *l)
 	load_free(l);
 }
 
-/* Alone: a socket that the listeners' registry has all the time was not opened again, but is still ours. */
-static void keep_served_sockets(struct bundle *from, struct bundle *to)
+/* Alone: requests of the old configuration may still write to its logs, so these stay open. */
+static void keep_logs(const struct bundle *from, struct bundle *to)
 {
 	struct bundle_item *i;
 
-	for (i = bundle_next(from, NULL, BUNDLE_LISTEN); i; i = bundle_next(from, i, BUNDLE_LISTEN)) {
-		struct bundle_item *k = bundle_find(to, BUNDLE_LISTEN, i->key, i->sub, i->index);
+	for (i = bundle_next(from, NULL, BUNDLE_LOG); i; i = bundle_next(from, i, BUNDLE_LOG)) {
+		struct bundle_item *k = bundle_find(to, BUNDLE_LOG, i->key, 0, 0);
 
-		if (k || i->fd < 0 || !listener_find(i->key, i->sub))
+		if (k || i->fd < 0)
 			continue;
-		k = bundle_add(to, BUNDLE_LISTEN, i->key, i->sub, i->index);
+		k = bundle_add(to, BUNDLE_LOG, i->key, 0, 0);
 		if (k)
 			k->fd = i->fd;
 	}
@@ -197,7 +197,7 @@ static void switched(void)
 	w.loading = NULL;
 	snapshot_drop_loader(l->snapshot);
 	if (alone()) {
-		keep_served_sockets(old->bundle, w.gen->bundle);
+		keep_logs(old->bundle, w.gen->bundle);
 		generation_replace(old, w.gen);
 	} else {
 		generation_free(old, NULL);
@@ -454,6 +454,7 @@ static int serve(void)
 		load_drop(w.loading);
 	}
 	control_stop();
+	log_msg(NULL, LOG_NOTICE, 0, "exit"); /* the log's file ends with the snapshot */
 	threads_join();
 	return r;
 }
@@ -476,7 +477,6 @@ int worker_run(const struct worker_args *args)
 	}
 	if (r == 0)
 		r = serve();
-	log_msg(NULL, LOG_NOTICE, 0, "exit");
 	logs_reset();
 	if (alone()) {
 		if (w.announced && !w.failed)
