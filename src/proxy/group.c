@@ -40,7 +40,6 @@ static void group_release(void *arg)
 {
 	struct group *g = arg;
 
-	group_unwatch(g);
 	for (size_t i = 0; i < g->nmembers; i++)
 		if (g->members[i].peer)
 			peer_unref(g->members[i].peer);
@@ -72,6 +71,11 @@ struct group *group_new(struct conf_call *c, struct http_main *m, struct span na
 }
 
 /* ---- servers ---- */
+
+static bool is_present(const struct group_member *m)
+{
+	return m->peer && !m->gone;
+}
 
 /* Splits "host", "host:port", "[v6]:port". NULL, or nginx's words for what is wrong. */
 static const char *split_host(struct span text, int default_port, struct group_server *s)
@@ -120,7 +124,51 @@ static size_t sort_resolved(const struct sockaddr_storage *in, int n, int port, 
 	return count;
 }
 
-static int resolve_server(struct conf_call *c, unsigned word, struct group_server *s)
+/* "localhost" and what ends in it: their addresses never change (RFC 6761 6.3). */
+static bool is_local_name(struct span host)
+{
+	struct span local = SPAN("localhost");
+
+	return span_eq_nocase(host, local) ||
+	       (host.n > local.n && host.p[host.n - local.n - 1] == '.' &&
+		span_eq_nocase(span_cut(host, host.n - local.n, host.n), local));
+}
+
+/* The addresses of that group's present members, at most RESOLVED_MAX. */
+static size_t addrs_of(struct group *g, const struct group_server *s, struct net_addr *out)
+{
+	size_t n = 0;
+
+	pthread_mutex_lock(&g->state->lock);
+	for (size_t i = s->first; i < s->first + s->nslots && n < RESOLVED_MAX; i++)
+		if (is_present(&g->members[i]))
+			out[n++] = g->members[i].peer->addr;
+	pthread_mutex_unlock(&g->state->lock);
+	return n;
+}
+
+/* What the server had in the configuration that is being replaced: a reload while names cannot be resolved loses nothing. */
+static size_t addrs_before(const struct group *g, struct span text, struct net_addr *out)
+{
+	struct snapshot *before = snapshot_current();
+	struct http_main *m = before ? before->http : NULL;
+	struct list *l;
+
+	if (!m)
+		return 0;
+	list_each(l, &m->upstreams) {
+		struct group *old = CONTAINER_OF(l, struct group, link);
+
+		if (old->implicit != g->implicit || old->default_port != g->default_port || !span_eq(old->name, g->name))
+			continue;
+		for (size_t i = 0; i < old->nservers; i++)
+			if (span_eq(old->servers[i].text, text))
+				return addrs_of(old, &old->servers[i], out);
+	}
+	return 0;
+}
+
+static int resolve_server(struct conf_call *c, unsigned word, const struct group *g, struct group_server *s)
 {
 	struct opener *o = c->ctx->opener;
 	struct sockaddr_storage *sa = mem_alloc(RESOLVED_MAX * sizeof(*sa));
@@ -131,12 +179,14 @@ static int resolve_server(struct conf_call *c, unsigned word, struct group_serve
 		mem_free(sa);
 		return conf_error(c, word, "out of memory");
 	}
-	s->is_name = true;
 	n = o->ops->resolve(o, s->host, sa, RESOLVED_MAX);
 	if (n > 0)
 		s->naddrs = sort_resolved(sa, n, s->port, out);
 	mem_free(sa);
 	s->addrs = out;
+	s->is_name = s->naddrs == 0 || !is_local_name(s->host);
+	if (s->naddrs == 0)
+		s->naddrs = addrs_before(g, s->text, out);
 	if (s->naddrs == 0) {
 		conf_warn(c, word, "host not found in upstream \"%.*s\"", SPAN_ARG(s->text));
 		conf_remedy(c, "it is asked for again in the background; until then this server is left out");
@@ -144,7 +194,8 @@ static int resolve_server(struct conf_call *c, unsigned word, struct group_serve
 	return CONF_OK;
 }
 
-static int parse_server(struct conf_call *c, unsigned word, struct group_server *s, int default_port)
+static int parse_server(struct conf_call *c, unsigned word, const struct group *g, struct group_server *s,
+			int default_port)
 {
 	struct net_addr *a = arena_zalloc(c->ctx->arena, sizeof(*a));
 	const char *wrong = NULL;
@@ -168,7 +219,7 @@ static int parse_server(struct conf_call *c, unsigned word, struct group_server 
 		return conf_error(c, word, "%s in upstream \"%.*s\"", wrong, SPAN_ARG(s->text));
 	if (a->len == 0 && !addr_parse_ip(s->host, a)) {
 		s->naddrs = 0;
-		return resolve_server(c, word, s);
+		return resolve_server(c, word, g, s);
 	}
 	if (a->sa.sa_family != AF_UNIX)
 		addr_set_port(&a->sa, s->port);
@@ -181,7 +232,7 @@ struct group_server *group_add_server(struct conf_call *c, unsigned word, struct
 	struct group_server s = {.text = text, .proto = {.weight = 1, .max_fails = 1, .fail_timeout_ms = 10 * SECOND}};
 	struct group_server *place;
 
-	if (parse_server(c, word, &s, default_port) < 0)
+	if (parse_server(c, word, g, &s, default_port) < 0)
 		return NULL;
 	s.proto.server = text;
 	for (s.same_as = 0; s.same_as < g->nservers; s.same_as++)
@@ -198,11 +249,6 @@ struct group_server *group_add_server(struct conf_call *c, unsigned word, struct
 }
 
 /* ---- members ---- */
-
-static bool is_present(const struct group_member *m)
-{
-	return m->peer && !m->gone;
-}
 
 /* What depends on which members there are. Under the lock once the group is in use. */
 static void group_recount(struct group *g)
@@ -297,8 +343,6 @@ int group_seal(struct conf_call *c, struct group *g)
 		return conf_error(c, 0, "out of memory");
 	if (g->balancer->init && g->balancer->init(c, g) < 0)
 		return CONF_ERR;
-	if (g->resolving && g->snapshot && !c->ctx->test)
-		group_watch(g);
 	return CONF_OK;
 }
 

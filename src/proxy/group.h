@@ -62,7 +62,9 @@ struct group_server {
 	struct group_member proto;     /* parameters for its members */
 	size_t first, nslots;
 	const struct net_addr *addrs; size_t naddrs; /* known while the configuration was read */
-	bool is_name;                  /* resolved again in the background */
+	bool is_name;                  /* resolved again in the background, by thread 0: */
+	bool asking; uint64_t due_ms; unsigned failed;
+	bool resolve;                  /* `resolve`: ask the configured resolver, not the system's */
 	unsigned same_as;              /* the first server line of the same text */
 };
 
@@ -99,7 +101,7 @@ struct group {
 	bool used, single;             /* single: exactly one member, max_fails is then ignored as in nginx */
 	bool resolving;                /* some member's name is resolved again: everything above may change under the lock */
 	bool method_given;             /* least_conn, hash, ...: a second one is warned of */
-	struct resolver *resolver;     /* of the block or of http{}; NULL: the system's */
+	struct resolver *resolver;     /* of the block, for servers with `resolve`; NULL: that of http{} */
 	bool resolver_off;             /* names are resolved once (`resolver off`) */
 	struct snapshot *snapshot;     /* NULL: lives in a request */
 };
@@ -163,14 +165,12 @@ struct peer *peer_ref_of(struct group_state *s, const struct net_addr *addr, uns
 void peer_ref(struct peer *p);
 void peer_unref(struct peer *p);
 
-/* Names of groups are resolved again in the background (upstream_resolve.c): watched from group_seal until the
- * snapshot dies; on thread 0. */
-void group_watch(struct group *g);
-void group_unwatch(struct group *g);
-/* Puts the addresses that a name has now in place of those it had. False: nothing changed. */
-bool group_server_update(struct group *g, struct group_server *s, const struct net_addr *addrs, size_t n);
+/* Names of the current snapshot's groups are resolved again in the background, when their time to live ends, or sooner
+ * while they have no address (upstream_resolve.c): on thread 0. */
 int upstream_resolve_start(void);
 void upstream_resolve_stop(void);
+/* Puts the addresses that a name has now in place of those it had. False: nothing changed. */
+bool group_server_update(struct group *g, struct group_server *s, const struct net_addr *addrs, size_t n);
 
 extern const struct http_module upstream_module; /* `upstream {}` and what stands in it */
 /* Every peer of the instance, for metrics: calls fn under the registry's lock. */

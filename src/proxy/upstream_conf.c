@@ -2,6 +2,7 @@
 #include "conf/conf.h"
 #include "proxy/group.h"
 #include "serve/core.h"
+#include "serve/core_rows.h"
 
 static struct group *group_of_call(const struct conf_call *c)
 {
@@ -48,8 +49,9 @@ static bool takes_backup(const struct group *g)
 	return g->balancer == &balance_round_robin || g->balancer == &balance_least_conn;
 }
 
-static int server_param(struct conf_call *c, unsigned word, struct group *g, struct group_member *m)
+static int server_param(struct conf_call *c, unsigned word, struct group *g, struct group_server *s)
 {
+	struct group_member *m = &s->proto;
 	struct span w = conf_arg(c, word), v;
 	int64_t seconds;
 
@@ -75,8 +77,10 @@ static int server_param(struct conf_call *c, unsigned word, struct group *g, str
 		m->down = true;
 		return CONF_OK;
 	}
-	if (span_eq(w, SPAN("resolve"))) /* names always are */
+	if (span_eq(w, SPAN("resolve"))) { /* all are resolved again; this one by the configured resolver */
+		s->resolve = true;
 		return CONF_OK;
+	}
 	return no_such_param(c, word);
 }
 
@@ -89,7 +93,7 @@ static int set_server(struct conf_call *c)
 	if (!s)
 		return CONF_ERR;
 	for (unsigned i = 2; i <= conf_nargs(c); i++)
-		r |= server_param(c, i, g, &s->proto);
+		r |= server_param(c, i, g, s);
 	return r;
 }
 
@@ -197,6 +201,27 @@ static int set_zone(struct conf_call *c)
 	return CONF_OK;
 }
 
+/* As in http{}, but for this group's servers only; `off`: their names are resolved once. */
+static int set_resolver(struct conf_call *c)
+{
+	struct group *g = group_of_call(c);
+	struct conf_call k = *c;
+
+	k.mod = &core_loc_mod;
+	if (resolver_set(&k) < 0)
+		return CONF_ERR;
+	g->resolver = ((struct core_loc *)conf_get(c->scope, &core_loc_mod))->resolver;
+	g->resolver_off = !g->resolver;
+	return CONF_OK;
+}
+
+static int set_resolver_timeout(struct conf_call *c)
+{
+	int64_t ms;
+
+	return set_msec(c, &ms);
+}
+
 /* ---- the block ---- */
 
 static int seal(struct conf_call *c, struct group *g)
@@ -250,6 +275,10 @@ static const struct conf_row rows[] = {
 		"Age after which a connection is closed when its request ends. Default 1h."),
 	MCUSTOM("keepalive_timeout", IN_UPSTREAM, 1, 1, 0, set_keepalive_timeout,
 		"How long an idle connection stays open. Default 60s."),
+	MCUSTOM("resolver", IN_UPSTREAM, 1, 255, 0, set_resolver,
+		"Name servers for servers with `resolve`; off: names are resolved once, at start."),
+	MCUSTOM("resolver_timeout", IN_UPSTREAM, 1, 1, 0, set_resolver_timeout,
+		"Accepted; questions in the background wait 30s."),
 	MCUSTOM("zone", IN_UPSTREAM, 1, 2, 0, set_zone,
 		"Accepted; groups are shared by all threads and keep their state over reloads without it."),
 	MEND,
