@@ -619,6 +619,8 @@ int tls_connect(struct stream *s, const struct tls_connect *c, uint64_t deadline
 		return verify_failed(s, c, result);
 	if (rc < 0)
 		s->tls->failed = true;
+	else
+		tls_session_keep(s->tls);
 	return rc;
 }
 

@@ -64,6 +64,7 @@ size_t tls_error_text(char *p, size_t size);
 /* Sessions. */
 bool tls_sessions_setup(struct tls_ctx *c, const struct tls_conf *conf);
 void tls_session_offer(struct tls *t); /* client: before the handshake */
+void tls_session_keep(struct tls *t);  /* client: after it */
 void tls_client_sessions_fini(void);   /* this thread's */
 
 int tls_hello_cb(SSL *ssl, int *alert, void *arg);

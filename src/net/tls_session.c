@@ -114,7 +114,8 @@ static int ticket_cb(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 		goto out;
 	if (enc)
 		memcpy(name, k.name, sizeof(k.name));
-	rc = !enc && i > 0 ? 2 : 1;
+	/* TLS 1.3 clients use a ticket once (RFC 8446 appendix C.4). */
+	rc = !enc && (i > 0 || SSL_version(ssl) >= TLS1_3_VERSION) ? 2 : 1;
 out:
 	OPENSSL_cleanse(&k, sizeof(k));
 	return rc;
@@ -400,6 +401,18 @@ void tls_session_offer(struct tls *t)
 
 	if (e && SSL_set_session(t->ssl, e->sess) != 1)
 		ERR_clear_error();
+}
+
+void tls_session_keep(struct tls *t)
+{
+	SSL_SESSION *sess;
+
+	/* Of a renewed TLS 1.2 ticket the callback is not told, and the old session is spoilt. */
+	if (!t->session_key || !SSL_session_reused(t->ssl) || SSL_version(t->ssl) >= TLS1_3_VERSION)
+		return;
+	sess = SSL_get1_session(t->ssl);
+	if (sess && !client_new_cb(t->ssl, sess))
+		SSL_SESSION_free(sess);
 }
 
 void tls_client_sessions_fini(void)
