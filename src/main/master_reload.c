@@ -57,7 +57,7 @@ void master_reload(struct master *m)
 		hand_over(m);
 		return;
 	}
-	log_msg(NULL, LOG_EMERG, 0, "the configuration was not loaded, the running one stays in use");
+	log_msg(NULL, LOG_EMERG, 0, "reconfiguration failed, the running configuration stays in use");
 	notify_ready();
 }
 
@@ -91,14 +91,14 @@ static void commit(struct master *m)
 	m->started = true;
 	move_pidfile(m, old);
 	generation_replace(old, m->gen);
-	log_msg(NULL, LOG_NOTICE, 0, "the new configuration is in use");
+	log_msg(NULL, LOG_NOTICE, 0, "reconfigured, generation %llu", (unsigned long long)m->gen->number);
 }
 
 static void take_back(struct master *m, struct span err)
 {
 	struct generation *next = m->next;
 
-	log_msg(NULL, LOG_EMERG, 0, "the configuration was not loaded, the running one stays in use: %.*s",
+	log_msg(NULL, LOG_EMERG, 0, "reconfiguration failed, the running configuration stays in use: %.*s",
 		SPAN_ARG(err));
 	if (m->next_worker && m->next_worker != m->worker) {
 		m->next_worker->ending = true;

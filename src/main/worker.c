@@ -142,7 +142,8 @@ static void answer(enum channel_type type, struct span text)
 
 static void load_failed(struct loading *l)
 {
-	log_msg(NULL, LOG_NOTICE, 0, "the running configuration stays in use");
+	if (alone())
+		log_msg(NULL, LOG_EMERG, 0, "reconfiguration failed, the running configuration stays in use");
 	answer(CH_ERROR, l->why.len ? buf_span(&l->why) : SPAN("the configuration failed"));
 	load_free(l);
 }
@@ -204,6 +205,8 @@ static void switched(void)
 	}
 	logs_take_stderr(w.gen->log_fd);
 	answer(CH_OK, SPAN(""));
+	if (alone() && w.announced)
+		log_msg(NULL, LOG_NOTICE, 0, "reconfigured, generation %llu", (unsigned long long)w.generation);
 	if (alone())
 		announce();
 	load_free(l);
