@@ -209,6 +209,20 @@ static void conn_linger_event(struct conn *c)
 		    MIN_OF(io_now_ms() + (uint64_t)loc->lingering_timeout, c->linger_until));
 }
 
+/* The client has gone while its request is being served. A half-close ends only requests that wait for an upstream, as
+ * in nginx: a client that has said all it has to say may still read an answer of our own. */
+static void conn_abandoned(struct conn *c)
+{
+	uint8_t ready = c->stream.io.ready;
+
+	if (!c->co || !c->req || c->cancelled || c->req->ignore_client_abort)
+		return;
+	if (!(ready & IO_HUP) && !((ready & IO_RDHUP) && c->req->upstream))
+		return;
+	c->cancelled = c->req->aborted = true;
+	co_cancel(c->co);
+}
+
 static void conn_event(struct iofd *f)
 {
 	struct conn *c = CONTAINER_OF(f, struct conn, stream.io);
@@ -221,11 +235,7 @@ static void conn_event(struct iofd *f)
 	case CONN_IDLE:
 		break;
 	case CONN_BUSY:
-		if ((f->ready & (IO_HUP | IO_RDHUP)) && c->co && c->req && !c->req->ignore_client_abort &&
-		    !c->cancelled) {
-			c->cancelled = c->req->aborted = true;
-			co_cancel(c->co);
-		}
+		conn_abandoned(c);
 		return;
 	default:
 		return;

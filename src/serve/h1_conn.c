@@ -207,12 +207,30 @@ static MAY_SUSPEND enum conn_next conn_after(struct h1_client *h, struct conn *c
 	return CONN_NEXT_CLOSE;
 }
 
+/* keepalive_disable: old browsers that mistake what comes next on the connection. */
+static bool browser_disabled(const struct req *r, const struct core_loc *l)
+{
+	struct span ua = hdrs_value(&r->in.headers, HDR_USER_AGENT);
+	ssize_t at;
+
+	if (!l->keepalive_disable || !ua.n)
+		return false;
+	at = span_find(ua, SPAN("MSIE "));
+	if (at >= 0 && (l->keepalive_disable & 1) && r->in.method == METHOD_POST) {
+		struct span v = span_cut(ua, (size_t)at + 5, (size_t)at + 7);
+
+		return v.n == 2 && v.p[1] == '.' && v.p[0] >= '1' && v.p[0] <= '6';
+	}
+	return (l->keepalive_disable & 2) && span_find(ua, SPAN("Safari/")) >= 0 && span_find(ua, SPAN("Mac OS X")) >= 0 &&
+	       span_find(ua, SPAN("Chrome/")) < 0;
+}
+
 static void request_keepalive(struct h1_client *h, struct conn *c)
 {
 	struct req *r = &h->req;
 	const struct core_loc *l = req_conf(r, &core_loc_mod);
 
-	r->keep_alive = r->in.keep_alive && l->keepalive_timeout > 0 && !conns_draining() &&
+	r->keep_alive = r->in.keep_alive && l->keepalive_timeout > 0 && !conns_draining() && !browser_disabled(r, l) &&
 			c->requests < l->keepalive_requests &&
 			io_now_ms() - c->opened_ms < (uint64_t)l->keepalive_time;
 }

@@ -206,7 +206,8 @@ static MAY_SUSPEND void finish(struct req *r, int rc)
 	if (rc == PHASE_CLOSE) {
 		CONTAINER_OF(r, struct h1_client, req)->closed_444 = true;
 		r->keep_alive = false;
-		r->status = 444;
+		if (!r->status)
+			r->status = 444;
 		return;
 	}
 	f = respond(r);
