@@ -106,6 +106,30 @@ def rss_kb(pid):
 SANITIZER = re.compile(
     r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|UndefinedBehaviorSanitizer|runtime error:|MemorySanitizer")
 
+class Daemon:
+    """A process that is not our child, with the face of a Popen. Its exit code cannot be known."""
+
+    def __init__(self, pid):
+        self.pid, self.returncode = pid, None
+
+    def poll(self):
+        if self.returncode is None and not alive(self.pid):
+            self.returncode = 0
+        return self.returncode
+
+    def wait(self, timeout=10):
+        try:
+            poll(lambda: self.poll() is not None, timeout / SLOW, "the daemon to end")
+        except AssertionError:
+            raise subprocess.TimeoutExpired("daemon", timeout) from None
+
+    def send_signal(self, sig):
+        os.kill(self.pid, sig)
+
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
+
+
 TEMPS = ["client_body", "proxy"]
 ORACLE_TEMPS = ["fastcgi", "uwsgi", "scgi"]
 
@@ -119,7 +143,7 @@ class Server:
 
     def __init__(self, http="", main="", events="worker_connections 4096;", files=None, values=None,
                  binary=None, workers=None, args=(), raw=None, start=True, log_level="info", env=None,
-                 check=True, temps=True):
+                 check=True, temps=True, daemon=False):
         self.binary = binary or BINARY
         self.oracle = os.path.basename(self.binary) == "nginx"
         self.prefix = tempfile.mkdtemp(prefix="sluice-test-")
@@ -129,7 +153,7 @@ class Server:
         self.ports = {}
         self.args = list(args)
         self.env = env or {}
-        self.check = check
+        self.check, self.daemon = check, daemon
         self.log_level = log_level
         self.proc = None
         self.extra_pids = []
@@ -180,7 +204,7 @@ class Server:
                 for t in TEMPS + (ORACLE_TEMPS if self.oracle else []):
                     temps += f"    {t}_temp_path {self.prefix}/temp/{t};\n"
             workers = "" if "worker_processes" in self.main else f"worker_processes {self.workers};\n"
-            text = (f"daemon off;\npid {self.prefix}/logs/nginx.pid;\n{workers}"
+            text = (f"daemon {'on' if self.daemon else 'off'};\npid {self.prefix}/logs/nginx.pid;\n{workers}"
                     f"error_log {self.prefix}/logs/error.log {self.log_level};\n"
                     f"{self.main}\nevents {{ {self.events} }}\nhttp {{\n{temps}")
             if "access_log" not in self.http:
@@ -250,6 +274,11 @@ class Server:
         return self
 
     def wait_ready(self, timeout=15):
+        if self.daemon:
+            self.proc.wait(timeout * SLOW)
+            if self.proc.returncode == 0:
+                self.proc = Daemon(int(poll(lambda: self.log("nginx.pid").strip(), timeout, "the pid file")))
+
         def ready():
             if self.proc.poll() is not None:
                 raise AssertionError(f"{self.binary} ended with {self.proc.returncode}:\n"
