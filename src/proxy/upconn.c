@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include "base/pool.h"
-#include "proxy/upconn.h"
+#include "proxy/upconn_int.h"
 
 #define UPCONNS_KEPT 256 /* free structs on the slab */
 
@@ -26,6 +26,7 @@ static void pool_ready(void)
 		return;
 	slab_init(&pool.slab, sizeof(struct upconn), UPCONNS_KEPT);
 	pool.ready = true;
+	upconn_share_join();
 }
 
 /* Makes a table of pointers long enough for id. */
@@ -196,6 +197,23 @@ static struct upconn *pool_take(const struct peer *peer, uint64_t identity)
 	return NULL;
 }
 
+/* The oldest of them: the newest is this thread's next. */
+void upconn_give_away(struct peer *peer, uint64_t identity, struct upconn_gift *out)
+{
+	struct list *idle = idle_of_peer(peer);
+	struct upconn *u;
+
+	if (!idle || idle->next == idle->prev)
+		return;
+	u = CONTAINER_OF(idle->prev, struct upconn, link);
+	if (u->identity != identity || u->tls)
+		return;
+	unpark(u);
+	iofd_unregister(&u->stream.io);
+	*out = (struct upconn_gift){u->stream.io.fd, u->opened_ms, u->requests};
+	upconn_free(u);
+}
+
 /* ---- new ones ---- */
 
 static struct upconn *upconn_new(struct peer *peer, const struct upconn_want *w)
@@ -313,6 +331,36 @@ static enum fail upconn_connect(struct pick *p, const struct upconn_want *w, str
 	return w->tls ? start_tls(p, w, u, deadline) : FAIL_OK;
 }
 
+static struct upconn *upconn_reuse(struct upconn *u)
+{
+	u->reused = true;
+	u->requests++;
+	return u;
+}
+
+/* One that another thread has too many of. */
+static struct upconn *take_from_others(struct peer *peer, const struct upconn_want *w)
+{
+	struct upconn_gift gift;
+	struct upconn *u;
+
+	pool_ready();
+	if (!upconn_ask(peer, w->identity, &gift))
+		return NULL;
+	u = upconn_new(peer, w);
+	if (!u) {
+		sys->close(gift.fd);
+		return NULL;
+	}
+	stream_init(&u->stream, gift.fd, NULL);
+	u->opened_ms = gift.opened_ms;
+	u->requests = gift.requests;
+	if (is_quiet(u))
+		return u;
+	upconn_drop(u);
+	return NULL;
+}
+
 enum fail upconn_take(struct pick *p, const struct upconn_want *w, struct upconn **out, int64_t *connect_us)
 {
 	struct peer *peer = p->member->peer;
@@ -323,10 +371,10 @@ enum fail upconn_take(struct pick *p, const struct upconn_want *w, struct upconn
 	p->sys_err = 0;
 	*out = NULL;
 	*connect_us = -1;
+	if (!u && !w->fresh && !w->tls && atomic_load_explicit(&peer->idle, memory_order_relaxed))
+		u = take_from_others(peer, w);
 	if (u) {
-		u->reused = true;
-		u->requests++;
-		*out = u;
+		*out = upconn_reuse(u);
 		*connect_us = 0;
 		return FAIL_OK;
 	}
@@ -347,6 +395,8 @@ enum fail upconn_take(struct pick *p, const struct upconn_want *w, struct upconn
 
 void upconn_thread_fini(void)
 {
+	if (pool.ready)
+		upconn_share_leave();
 	for (unsigned i = 0; i < pool.ngroups; i++) {
 		struct idle_group *ig = pool.groups[i];
 

@@ -1,6 +1,7 @@
 /* Over real loopback sockets, both ends in this thread. */
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <unistd.h>
 #include "base/pool.h"
 #include "io/loop.h"
@@ -331,6 +332,57 @@ static void no_memory(void **state)
 	drop_group();
 }
 
+/* ---- two threads ---- */
+
+static atomic_int stage;
+
+/* Parks three connections, then only turns its loop. */
+static void *other_thread(void *arg)
+{
+	struct upconn *u[3];
+
+	assert_int_equal(io_loop_init(1), 0);
+	for (int i = 0; i < 3; i++)
+		u[i] = take(NULL);
+	for (int i = 0; i < 3; i++)
+		upconn_give(u[i], group);
+	atomic_store(&stage, 1);
+	while (atomic_load(&stage) == 1)
+		io_loop_turn(5);
+	assert_int_equal(upconn_idle_count(), 1);
+	upconn_thread_fini();
+	io_loop_turn(0);
+	stream_thread_fini();
+	io_loop_fini();
+	return NULL;
+}
+
+static void handed_over(void **state)
+{
+	struct upconn *u[3];
+	pthread_t t;
+
+	make_group("");
+	atomic_store(&stage, 0);
+	assert_int_equal(pthread_create(&t, NULL, other_thread, NULL), 0);
+	while (atomic_load(&stage) == 0)
+		usleep(1000);
+	for (int i = 0; i < 3; i++)
+		u[i] = take(NULL);
+	assert_true(u[0]->reused && u[1]->reused);
+	assert_int_equal(u[0]->requests, 2);
+	assert_false(u[2]->reused); /* its last one it keeps */
+	assert_int_equal(group->members[0].peer->idle, 1);
+	for (int i = 0; i < 3; i++)
+		upconn_give(u[i], group);
+	assert_int_equal(upconn_idle_count(), 3);
+	atomic_store(&stage, 2);
+	pthread_join(t, NULL);
+	assert_ptr_equal(take(NULL), u[2]);
+	upconn_drop(u[2]);
+	drop_group();
+}
+
 static int setup(void **state)
 {
 	return io_loop_init(0);
@@ -350,7 +402,7 @@ int main(void)
 		cmocka_unit_test(identities_do_not_mix), cmocka_unit_test(dead_ones_are_dropped),
 		cmocka_unit_test(the_oldest_goes), cmocka_unit_test(limits), cmocka_unit_test(idle_timeout),
 		cmocka_unit_test(refused), cmocka_unit_test(connect_times_out), cmocka_unit_test(detached),
-		cmocka_unit_test(no_memory),
+		cmocka_unit_test(no_memory), cmocka_unit_test(handed_over),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
