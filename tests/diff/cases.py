@@ -1,0 +1,252 @@
+"""The table of the differential suite: small configurations, each with requests that sluice and nginx both answer.
+
+A case is (name, what stands in http { }, requests, options). @port@ is the server's port, @b@ the echo backend,
+@b2@ a second one. A request is a path, or a dict for build_request, or raw bytes. Files: see FILES.
+
+A request that is meant to differ carries `differs=(feature id, why, what sluice does)`: a status, or a function
+of (sluice's answer, nginx's answer). See INTENDED.md."""
+
+FILES = {
+    "html/index.html": "index page\n", "html/a.txt": "0123456789" * 10, "html/b.css": "body {}\n", "html/empty": "",
+    "html/dir/index.html": "dir index\n", "html/dir/x.txt": "x in dir\n", "html/noindex/y.txt": "y\n",
+    "html/sp ace.txt": "space\n", "html/page.html": "<p>page</p>\n", "html/404.html": "custom 404\n", "html/50x.html": "custom 50x\n",
+    "html/UPPER.TXT": "upper\n", "html/data.json": "{}\n", "html/pic.JPG": "jpg", "html/noext": "noext\n", "html/deep/er/z.txt": "z\n",
+}
+
+OLD = "Sun, 13 Sep 2020 12:26:40 GMT"  # the time of every file
+
+
+def server(body, extra=""):
+    return extra + "server { listen 127.0.0.1:@port@; server_name site.example; root @PREFIX@/html; " + body + " }"
+
+
+def h(path="/", method="GET", body=None, host="site.example", version="1.1", differs=None, **headers):
+    return dict(path=path, method=method, body=body, host=host, version=version, differs=differs,
+                headers=[(k.replace("_", "-"), v) for k, v in headers.items()])
+
+
+def raw(data, differs=None):
+    return dict(raw=data if isinstance(data, bytes) else data.encode("latin-1"), differs=differs)
+
+
+TYPES = "types { text/html html htm; text/plain txt; text/css css; application/json json; image/jpeg jpg; } "
+
+CASES = [
+    # --- files
+    ("static files", server("", TYPES), ["/", "/a.txt", "/b.css", "/empty", "/dir/", "/dir", "/dir/x.txt", "/noindex/", "/noindex", "/none",
+                                         "/sp%20ace.txt", "/UPPER.TXT", "/pic.JPG", "/noext", "/a.txt/", "/a.txt?query", "//a.txt", "/./a.txt",
+                                         "/dir/../a.txt", "/none/", "/dir/x.txt/y"]),
+    ("default type", server("default_type application/x-thing;"), ["/noext", "/a.txt", "/page.html"]),
+    ("types by case", server("types { text/x-upper TXT; } default_type text/x-other;"), ["/a.txt", "/UPPER.TXT", "/b.css"]),
+    ("types in location", server("location /dir/ { types { } default_type x/y; }", TYPES), ["/dir/x.txt", "/a.txt"]),
+    ("head of files", server("", TYPES), [h("/a.txt", "HEAD"), h("/", "HEAD"), h("/none", "HEAD"), h("/dir", "HEAD"), h("/noindex/", "HEAD")]),
+    ("methods on files", server(""), [h("/a.txt", m, body=b"") for m in ("POST", "PUT", "DELETE", "OPTIONS", "PATCH", "PROPFIND", "UNKNOWNX")]),
+    ("ranges", server(""), [h("/a.txt", Range=r) for r in (
+        "bytes=0-0", "bytes=0-9", "bytes=90-", "bytes=-10", "bytes=-1000", "bytes=99-200", "bytes=100-", "bytes=200-300", "bytes=-0", "bytes=",
+        "bytes=a-b", "bytes 0-1", "items=0-1", "bytes=0-1 ", "bytes= 0-1", "bytes=0 - 1", "bytes=18446744073709551616-")]),
+    ("range edge", server(""), [h("/a.txt", Range="bytes=9-2"), h("/empty", Range="bytes=0-"), h("/empty", Range="bytes=0-0"), h("/a.txt", "HEAD", Range="bytes=0-1"),
+                                h("/none", Range="bytes=0-1"), h("/a.txt", version="1.0", Range="bytes=0-1")]),
+    ("multiple ranges", server(""), [h("/a.txt", Range=r) for r in ("bytes=0-1,5-6", "bytes=0-1, 98-200", "bytes=0-1,500-600", "bytes=500-600,700-", "bytes=0-99,0-99",
+                                                                   "bytes=0-0,,5-5", "bytes=1-2,1-2,1-2")]),
+    ("max_ranges", server("max_ranges 1; location /dir/ { max_ranges 0; }"), [h("/a.txt", Range="bytes=0-1"), h("/a.txt", Range="bytes=0-1,3-4"),
+                                                                              h("/dir/x.txt", Range="bytes=0-1"), "/dir/x.txt"]),
+    ("conditional times", server(""), [h("/a.txt", If_Modified_Since=v) for v in (
+        OLD, "Sun, 13 Sep 2020 12:26:41 GMT", "Sun, 13 Sep 2020 12:26:39 GMT", "Sunday, 13-Sep-20 12:26:40 GMT", "Sun Sep 13 12:26:40 2020",
+        "nonsense", "0", "")] + [h("/a.txt", If_Unmodified_Since=v) for v in (OLD, "Sun, 13 Sep 2020 12:26:39 GMT", "bad")]),
+    ("conditional tags", server(""), [h("/a.txt", If_None_Match=v) for v in ("*", '"none"', '"5f5e1000-64"', 'W/"5f5e1000-64"', '"a", "5f5e1000-64"',
+                                                                             '"5f5e1000-64', "5f5e1000-64")]
+     + [h("/a.txt", If_Match=v) for v in ("*", '"none"', '"5f5e1000-64"', 'W/"5f5e1000-64"', '"x","5f5e1000-64"')]
+     + [h("/a.txt", If_None_Match='"x"', If_Modified_Since=OLD), h("/a.txt", If_None_Match="*", If_Modified_Since="bad"),
+        h("/a.txt", "HEAD", If_None_Match="*"), h("/none", If_None_Match="*")]),
+    ("if-range", server(""), [h("/a.txt", Range="bytes=0-1", If_Range=v) for v in ('"5f5e1000-64"', '"no"', OLD, "Sun, 13 Sep 2020 12:26:39 GMT",
+                                                                                  "Sun, 13 Sep 2020 12:26:41 GMT", 'W/"5f5e1000-64"', "")]),
+    ("if_modified_since modes", server("location /dir/ { if_modified_since before; } location /deep/ { if_modified_since off; }"),
+     [h(p, If_Modified_Since=v) for p in ("/dir/x.txt", "/deep/er/z.txt") for v in (OLD, "Sun, 13 Sep 2020 12:26:41 GMT", "Sun, 13 Sep 2020 12:26:39 GMT")]),
+    ("etag off", server("etag off;"), ["/a.txt", h("/a.txt", If_None_Match='"x"'), h("/a.txt", If_Range='"x"', Range="bytes=0-1")]),
+    ("index words", server("index nope x.txt index.html; location /noindex/ { index none /a.txt; } location = /dir/x.txt { return 200 moved; }"),
+     ["/", "/dir/", "/noindex/", "/deep/"]),
+    ("alias", server("""location /al/ { alias @PREFIX@/html/dir/; } location = /one { alias @PREFIX@/html/a.txt; }
+        location ~ ^/re/(.+)\\.t$ { alias @PREFIX@/html/dir/$1.txt; } location /no { alias @PREFIX@/html/dir; }"""),
+     ["/al/x.txt", "/al/", "/al", "/one", "/one/", "/re/x.t", "/no/x.txt", "/no", "/alx", h("/al/../a.txt")]),
+    ("alias traversal", server("location /al { alias @PREFIX@/html/dir/; }"),
+     [h("/al../a.txt", differs=("N19", "an alias never crosses a segment boundary with ..", (400, 403, 404))), "/al/x.txt", "/alx.txt"]),
+    ("try_files", server("""location /t/ { try_files $uri $uri/ /a.txt; } location /u/ { try_files $uri =404; } location /v/ { try_files $uri @n; }
+        location /w/ { try_files /none /dir/index.html; } location /d/ { try_files /dir/ =404; } location /x/ { try_files $uri /none; }
+        location @n { return 200 "named $uri $args"; } location /c { try_files /none =204; } location /q/ { try_files $uri /dir/x.txt?a=$arg_a; }"""),
+     ["/t/a", "/u/a", "/v/a?b", "/w/a", "/d/", "/x/a", "/c", "/q/z?a=1", h("/v/a", "POST", body=b"x")]),
+    ("expires", server("""location /a.txt { expires 1h; } location /b.css { expires -1; } location /dir/ { expires epoch; } location /empty { expires max; }
+        location /page.html { expires off; } location /noext { expires modified 1d; } location /none { expires 1h; } location /data.json { expires 0; }"""),
+     ["/a.txt", "/b.css", "/dir/x.txt", "/empty", "/page.html", "/noext", "/none", "/data.json"]),
+    ("expires and headers", server("expires $e; add_header Cache-Control public; ", 'map $arg_e $e { default off; a 10m; b max; c -5; d epoch; e "modified +2h"; } '),
+     ["/a.txt", "/a.txt?e=a", "/a.txt?e=b", "/a.txt?e=c", "/a.txt?e=d", "/a.txt?e=e"]),
+    ("add_header", server("""add_header X-S "s $uri"; location /l/ { add_header X-L l; return 200 l; } location /i/ { return 200 i; } location /n { return 404; }
+        location /al { add_header X-A a always; add_header X-E ""; return 404; } location /r { return 302 /x; } location /c { return 201; }
+        location /lm { add_header Last-Modified "custom"; return 200 x; } location /et { add_header ETag '"mine"'; alias @PREFIX@/html/a.txt; }
+        location /m { add_header X-M 1; add_header X-M 2; return 200 m; } location /500 { return 500; }"""),
+     ["/l/", "/i/", "/n", "/al", "/r", "/c", "/lm", "/et", "/m", "/500", "/a.txt", "/none", h("/a.txt", If_Modified_Since=OLD), h("/a.txt", Range="bytes=0-1"),
+      h("/a.txt", Range="bytes=900-")]),
+    ("error pages", server("""error_page 404 /404.html; error_page 403 =200 /404.html; error_page 500 502 503 504 /50x.html; error_page 405 =204 /empty; error_page 410 @g;
+        error_page 411 = @g; error_page 412 =413 @g; error_page 414 http://else.example/x; error_page 415 =301 http://else.example/y$uri; error_page 406 /none; error_page 416 = /up;
+        location @g { return 200 "g $uri"; } location /s { return 200 s; }
+        location /410 { return 410; } location /411 { return 411; } location /412 { return 412; } location /415 { return 415; }
+        location /406 { return 406; } location /500 { return 500; } location /503 { return 503; } location /up { proxy_pass http://@b@; }"""),
+     ["/none", "/noindex/", "/500", "/503", "/410", "/411", "/412", "/415", "/406", h("/a.txt", "POST", body=b"data"), h("/none", "POST", body=b"data"),
+      h("/none", "HEAD"), h("/500", "PUT", body=b"x"), h("/a.txt", Range="bytes=900-")]),
+    ("error page inheritance", server("error_page 404 /404.html; location /a/ { error_page 403 /50x.html; } location /b/ { return 404; } location /a/x { error_page 404 = /b.css; }"),
+     ["/a/none", "/b/", "/a/x"]),
+    ("error page with variables", server('error_page 404 /dir/$arg_f; error_page 403 =$arg_x /a.txt; location /x { return 404; }'.replace("=$arg_x ", "")),
+     ["/x?f=x.txt", "/x", "/noindex/"]),
+    ("recursive error pages", server("""recursive_error_pages on; error_page 404 = /one; location = /one { error_page 403 = /two; return 403; } location = /two { return 200 two; }
+        location /loop { error_page 404 /loop2; return 404; } location = /loop2 { error_page 404 /loop3; return 404; } location = /loop3 { return 404; }"""), ["/none", "/loop"]),
+    ("status pages", server("location ~ ^/s(?<c>\\d+)$ { return 200 $c; } " + " ".join(f"location = /{c} {{ return {c}; }}" for c in (
+        400, 401, 402, 403, 404, 405, 406, 408, 409, 410, 411, 412, 413, 414, 415, 416, 421, 429, 500, 501, 502, 503, 504, 505, 507, 204, 304, 418, 599, 299))),
+     [f"/{c}" for c in (400, 401, 402, 403, 404, 405, 406, 408, 409, 410, 411, 412, 413, 414, 415, 416, 421, 429, 500, 501, 502, 503, 504, 505, 507, 204, 418, 599, 299)]),
+    # --- return, rewrite, if, set, map
+    ("return", server("""location /a { return 200; } location /b { return 200 "text $arg_x\\n"; } location /c { return 301 /rel; } location /d { return 302 http://e.example/$request_uri; }
+        location /e { return https://only.example/url; } location /f { return 307 /x?y=$args; } location /g { return 308 //p; } location /h { return 204; } location /i { return 204 text; }
+        location /j { default_type text/x; return 403 "own text"; } location /k { return 301 ""; } location /l { return 303 $scheme://$host/; } location /m { return 200 ""; }"""),
+     ["/a", "/b?x=1", "/c", "/d?q", "/e", "/f?z=1", "/g", "/h", "/i", "/j", "/k", "/l", "/m", h("/b", "HEAD"), h("/b", "POST", body=b"ignored"), h("/c", version="1.0"),
+      h("/c", host="other.example:99"), h("/b", version="1.0"), h("/c", version="1.0", host=None)]),
+    ("redirect forms", server("""location /a { absolute_redirect off; return 301 /x; } location /b { port_in_redirect off; return 301 /x; } location /c { server_name_in_redirect on; return 301 /x; }
+        location /d { return 301 x/y; } location /e { return 301 $uri; }"""), ["/a", "/b", "/c", "/d", "/e/%20z", h("/a", host="h.example"), h("/c", host="h.example")]),
+    ("location order", server("""location / { return 200 root; } location = / { return 200 eq; } location ^~ /p/ { return 200 caret; } location /p/long/ { return 200 long; }
+        location ~ \\.php$ { return 200 php; } location ~* \\.(JPG|png)$ { return 200 img; } location /q { return 200 q; } location = /q { return 200 q-eq; } location /q/ { return 200 q-slash; }
+        location ~ ^/r/(a|b) { return 200 "r $1"; } location ~ ^/r/ { return 200 r; } location /%41 { return 200 pct; } location "/a b" { return 200 space; }"""),
+     ["/", "/x", "/p/x.php", "/p/long/x.php", "/p/long/x", "/x.php", "/X.PHP", "/x.jpg", "/x.PNG", "/x.JpG", "/q", "/q/", "/qq", "/q/x.php", "/r/a", "/r/b1", "/r/c", "/%41x", "/A", "/a%20b", "/?x=.php"]),
+    ("nested locations", server("""location /a/ { location /a/b/ { return 200 ab; } location ~ \\.x$ { return 200 ax; } location = /a/eq { return 200 aeq; } return 200 a; }
+        location ~ ^/re/ { location ~ /in/ { return 200 in; } return 200 re; } location ~ \\.x$ { return 200 x; }"""),
+     ["/a/", "/a/b/c", "/a/z.x", "/a/b/z.x", "/a/eq", "/re/", "/re/in/", "/z.x", "/re/z.x"]),
+    ("rewrite flags", server("""location /l/ { rewrite ^/l/(.*) /t/$1 last; } location /b/ { rewrite ^/b/(.*) /$1 break; } location /r/ { rewrite ^/r/(.*) /t/$1 redirect; }
+        location /p/ { rewrite ^/p/(.*) /t/$1?x=y permanent; } location /u/ { rewrite ^/u/(.*) http://u.example/$1; } location /q/ { rewrite ^/q/(.*) /t/$1? last; }
+        location /m/ { rewrite ^/m/(a)?(b)? /t/[$1][$2] last; } location /c/ { rewrite ^/c/ $scheme://x.example/$host; } location /n/ { rewrite ^/n/1 /n/2; rewrite ^/n/2 /t/n last; }
+        location /e/ { rewrite ^/e/(.*)$ /t/$1 last; } location /i/ { rewrite (?i)^/I/(.*) /t/$1 last; } location /loop/ { rewrite ^ /loop/ last; }
+        location /t/ { return 200 "t:$uri:$args:$request_uri"; }"""),
+     ["/l/x?a=1", "/b/a.txt", "/b/none", "/r/x?a=1", "/p/x?a=1", "/u/x?a=1", "/q/x?a=1", "/m/", "/m/a", "/m/ab", "/m/b", "/c/x", "/n/1", "/e/a%20b%2fc", "/e/%3fq", "/i/z", "/loop/", "/r/a%20b",
+      "/r/%D0%B0", "/u/a%20b", "/p/x"]),
+    ("server rewrite", server("rewrite ^/old$ /new; rewrite ^/gone http://x.example/; if ($arg_stop) { return 403; } location /new { return 200 new; } location / { return 200 $uri; }"),
+     ["/old", "/gone", "/x?stop=1", "/old?stop=1"]),
+    ("if", server("""location / { if ($arg_a) { return 200 "a $arg_a"; } if ($arg_b = x) { return 201 b; } if ($arg_b != y) { set $c not-y; } if ($http_x ~ ^v(\\d)$) { return 200 "x $1"; }
+        if ($http_x ~* ABC) { return 200 nocase; } if ($http_x !~* abc) { set $d no-abc; } if ($request_method = PUT) { return 405; } if (-f $request_filename) { return 200 file; }
+        if (-d $request_filename) { return 200 dir; } if (!-e $request_filename) { return 200 "nothing $c $d"; } }"""),
+     ["/?a=1", "/?a=0", "/?a=", "/?b=x", "/a.txt", "/dir", "/none", "/none?b=y", h("/", X="v7"), h("/", X="xabcx"), h("/", "PUT", body=b"")]),
+    ("if inherits", server("""location /p { add_header X-A 1; if ($arg_v) { add_header X-B 2; } return 200 p; } location /f { if ($arg_v) { expires 1h; } try_files /a.txt =404; }
+        location /pp { proxy_set_header X-P p; if ($arg_v) { proxy_pass http://@b2@; } proxy_pass http://@b@; }"""), ["/p", "/p?v=1", "/f", "/f?v=1", "/pp", "/pp?v=1"]),
+    ("set and break", server("""set $g outer; location /a { set $g "$g-a"; return 200 $g; } location /b { set $x 1; if ($arg_q) { break; } set $x 2; return 200 "x$x"; }
+        location /c { set $y $arg_y$args; return 200 "[$y]"; } location /d { set $u; return 200 d; }""".replace("set $u;", "set $u '';")), ["/a", "/b", "/b?q=1", "/c?y=1&z", "/d"]),
+    ("map", server('location / { return 200 "$m1|$m2|$m3|$m4|$m5"; }', """
+        map $arg_k $m1 { default def; one 1; Two 2; "" empty; "a b" space; ~^re(.)$ "re:$1"; ~*^CI nocase; \\~tilde t; \\default d; }
+        map $host $m2 { hostnames; default -; site.example exact; *.site.example sub; .dot.example dot; www.* tail; ~^re\\. regex; }
+        map $arg_a:$arg_b $m3 { x:y xy; ~^x: x; ~:y$ y; } map $m1 $m4 { 1 chained; default $arg_k; } map $args $m5 { volatile; "" none; default some; } """),
+     ["/", "/?k=one", "/?k=two", "/?k=TWO", "/?k=rex", "/?k=rexx", "/?k=ciao", "/?k=a%20b", "/?k=~tilde", "/?k=default", "/?a=x&b=y", "/?a=x&b=z", "/?a=w&b=y",
+      h("/", host="a.site.example"), h("/", host="dot.example"), h("/", host="q.dot.example"), h("/", host="www.any"), h("/", host="re.x"), h("/", host="other")]),
+    ("captures", server("""location ~ ^/(?<first>\\w+)/(?<second>\\w+)/(.*)$ { set $one $1; if ($arg_x ~ (.)(.)) { set $two "$1-$2-$first"; } return 200 "$one|$2|$3|$first|$second|$two"; }"""),
+     ["/a/b/c", "/a/b/c?x=yz", "/a/b/", "/a/b/c%20d"]),
+    ("variables", server('location / { return 200 "$uri|$args|$is_args|$query_string|$request_uri|$request_method|$server_protocol|$scheme|$host|$http_host|$server_name|$https|$document_uri|$remote_addr'
+                         '|$content_length|$content_type|$arg_a|$cookie_c|$http_x_y|$request_completion|$document_root|$request_filename|$proxy_protocol_addr|$status"; }'),
+     ["/", "/p?a=1&b", h("/p", host="H.Example:1", Cookie="b=0; c=1; d=2", X_Y="z"), h("/p", "POST", body=b"abc", Content_Type="t/y"), h("/a%20b?a=%20"),
+      h("/p", version="1.0"), h("/p", version="1.0", host=None), h("/?A=upper"), h("/?a=1&a=2"), h("/?ba=1&a"), h("/", Cookie="C=1"), h("/", Cookie="c=1;c=2"), h("/", Cookie='c="q"')]),
+    ("geo of args", server('location / { return 200 "$a$b"; }', "map $arg_a $a { 1 one; } map $arg_b $b { default $a; } "), ["/?a=1", "/?a=1&b=2", "/"]),
+    # --- proxy
+    ("proxy uri", server("""location /a/ { proxy_pass http://@b@; } location /b/ { proxy_pass http://@b@/; } location /c/ { proxy_pass http://@b@/x/; } location /d { proxy_pass http://@b@/y; }
+        location = /e { proxy_pass http://@b@/z; } location ~ ^/f/(.*) { proxy_pass http://@b@/$1; } location ~ ^/g/ { proxy_pass http://@b@; } location /h/ { proxy_pass http://@b@/q?a=b; }
+        location /i/ { proxy_pass http://@b@$request_uri; } location /j/ { rewrite ^/j/(.*) /k/$1 break; proxy_pass http://@b@/no/; } location /l/ { proxy_pass http://@b@/sp%20ace/; }
+        location /m/ { set $t @b@; proxy_pass http://$t; } location /n/ { set $t @b@; proxy_pass http://$t/fixed; }"""),
+     [p + s for p in ("/a/", "/b/", "/c/", "/d", "/d/", "/f/", "/g/", "/h/", "/i/", "/j/", "/l/", "/m/", "/n/") for s in ("x", "x/y?q=1", "%20%2F%3f", "..//z", "%41b")] + ["/e", "/e?q", "/b", "/c"]),
+    ("proxy auto redirect", server("location /app/ { proxy_pass http://@b@; } location /al/ { alias @PREFIX@/html/; }"), ["/app", "/app?x=1", "/app/", "/al"]),
+    ("proxy headers out", server("""location / { proxy_pass http://@b@; } location /s { proxy_pass http://@b@; proxy_set_header Host $host; proxy_set_header X-Real-IP $remote_addr;
+        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header Accept-Encoding ""; proxy_set_header X-E ""; }
+        location /h { proxy_pass http://@b@; proxy_pass_request_headers off; } location /m { proxy_pass http://@b@; proxy_method PUT; } location /sb { proxy_pass http://@b@; proxy_set_body "b:$arg_b"; }
+        location /nb { proxy_pass http://@b@; proxy_pass_request_body off; }""".replace("proxy_pass_request_body off;", 'proxy_pass_request_body off; proxy_set_header Content-Length "";')),
+     [h("/", Accept="a/b", X_Long="v" * 500), h("/", "POST", body=b"body"), h("/s", X_Forwarded_For="192.0.2.1", Accept_Encoding="gzip", X_E="1"), h("/s"), h("/h", X_A="1", Cookie="a=b"),
+      h("/h", "POST", body=b"x"), h("/m"), h("/m", "POST", body=b"m"), h("/sb?b=1"), h("/sb", "POST", body=b"orig"), h("/nb", "POST", body=b"gone"), h("/", version="1.0"), h("/", "DELETE"),
+      h("/", "OPTIONS"), h("/", "POST", body=b""), h("/", Keep_Alive="300", Upgrade="h2c"), h("/", Expect="100-continue", method="POST", body=b"e"), h("/", X_1="a", X_2="b")]),
+    ("proxy header inheritance", server("proxy_set_header X-Top top; proxy_set_header Host top.example; location /a { proxy_pass http://@b@; } location /b { proxy_set_header X-B b; proxy_pass http://@b@; } "
+                                        "location /c { if ($arg_x) { proxy_pass http://@b@; } proxy_set_header X-C c; proxy_pass http://@b@; }"), ["/a", "/b", "/c", "/c?x=1"]),
+    ("proxy bodies", server("location / { proxy_pass http://@b@; client_body_buffer_size 8k; } location /u { proxy_pass http://@b@; proxy_request_buffering off; proxy_http_version 1.1; }"),
+     [h(p, "POST", body=b"z" * n) for p in ("/", "/u") for n in (0, 1, 8192, 100000)]
+     + [raw(b"POST %s HTTP/1.1\r\nHost: site.example\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1;x=y\r\n \r\n5\r\nworld\r\n0\r\nT: v\r\n\r\n" % p) for p in (b"/",)]),
+    ("proxy answers", server("location / { proxy_pass http://@b@; } location /hide { proxy_pass http://@b@; proxy_hide_header X-Up; proxy_hide_header Set-Cookie; } "
+                             "location /pass { proxy_pass http://@b@; proxy_pass_header Server; proxy_pass_header X-Accel-Expires; }"),
+     ["/answer/plain", "/answer/chunked", "/answer/close", "/answer/204", "/answer/304", "/answer/404", "/answer/500", "/answer/headers", "/hide/answer/headers", "/pass/answer/headers",
+      "/answer/empty", "/answer/big", "/answer/cookies", "/answer/range", "/answer/lf", h("/answer/plain", "HEAD"), h("/answer/chunked", "HEAD"), h("/answer/chunked", version="1.0"), "/answer/status",
+      "/answer/noreason"]),
+    ("proxy unbuffered", server("proxy_buffering off; location / { proxy_pass http://@b@; }"), ["/answer/plain", "/answer/chunked", "/answer/close", "/answer/big", "/answer/empty", "/answer/204",
+                                                                                               h("/answer/plain", "HEAD")]),
+    ("proxy 1.1 up", server('proxy_http_version 1.1; proxy_set_header Connection ""; location / { proxy_pass http://@b@; }'),
+     ["/answer/plain", "/answer/chunked", "/answer/close", "/answer/big", "/answer/204", "/answer/304", h("/answer/plain", "HEAD"), "/x"]),
+    ("proxy bad answers", server('location / { proxy_pass http://@b@; }'), ["/answer/nothing", "/answer/cut-head",
+                                                                          h("/answer/two-lengths", differs=("design 9", "two different lengths are refused", 502))]),
+    ("proxy dead", server("location / { proxy_pass http://127.0.0.1:1; } location /e { proxy_pass http://127.0.0.1:1; error_page 502 /50x.html; } location /n { proxy_pass http://127.0.0.1:1; error_page 502 = @f; }"
+                          " location @f { proxy_pass http://@b@; }"), ["/", "/e", "/n/x?y", h("/n/p", "POST", body=b"keep"), h("/", "POST", body=b"x" * 1000)]),
+    ("proxy redirect", server("""location /d/ { proxy_pass http://@b@/up/; } location /o/ { proxy_pass http://@b@/up/; proxy_redirect off; }
+        location /e/ { proxy_pass http://@b@/up/; proxy_redirect http://@b@/up/ http://new.example/; } location /r/ { proxy_pass http://@b@/up/; proxy_redirect / /rel/; }
+        location /x/ { proxy_pass http://@b@/up/; proxy_redirect ~^http://[^/]+/(\\w+)/(.*)$ https://$host/$2-$1; } location /m/ { proxy_pass http://@b@/up/; proxy_redirect http://else.example/ /else/; proxy_redirect default; }"""),
+     [p + "redirect/" + k for p in ("/d/", "/o/", "/e/", "/r/", "/x/", "/m/") for k in ("own", "relative", "else", "refresh", "none")]),
+    ("proxy cookies", server("""location /d { proxy_pass http://@b@; proxy_cookie_domain back.example front.example; proxy_cookie_path /app/ /; } location /o { proxy_pass http://@b@; }
+        location /r { proxy_pass http://@b@; proxy_cookie_domain ~(\\w+)\\.example$ $1.org; proxy_cookie_path ~^/(\\w+)/ /$1-x/; } location /f { proxy_pass http://@b@; proxy_cookie_flags one secure httponly samesite=strict;
+        proxy_cookie_flags ~^t nosecure nohttponly nosamesite; }"""), [p + "/answer/cookies" for p in ("/d", "/o", "/r", "/f")]),
+    ("proxy intercept", server("""error_page 404 /404.html; error_page 500 =200 /a.txt; location / { proxy_pass http://@b@; proxy_intercept_errors on; } location /404.html { } location /a.txt { }
+        location /off { proxy_pass http://@b@; }"""), ["/answer/404", "/answer/500", "/answer/plain", "/off/answer/404", h("/answer/404", "HEAD"), h("/answer/404", "POST", body=b"b")]),
+    ("x-accel", server("""location / { proxy_pass http://@b@; } location /files/ { internal; alias @PREFIX@/html/; } location @named { return 200 "named $uri"; }
+        location /ign/ { proxy_pass http://@b@; proxy_ignore_headers X-Accel-Redirect; }"""),
+     ["/accel/file", "/accel/named", "/accel/none", "/accel/type", "/ign/accel/file", "/files/a.txt", h("/accel/file", Range="bytes=0-3"), h("/accel/file", "HEAD"), h("/accel/file", "POST", body=b"x"), "/accel/args"]),
+    ("upstream group", server('location / { proxy_pass http://u; } location /h { proxy_pass http://u/x; proxy_set_header Host $proxy_host; } location /v { set $g u; proxy_pass http://$g; }', "upstream u { server @b@; server @b@ backup; } "),
+     ["/x", "/h/y", "/v/z"]),
+    ("next upstream", server('location / { proxy_pass http://u; } location /s { proxy_pass http://s; proxy_next_upstream http_500 http_404; } location /o { proxy_pass http://u; proxy_next_upstream off; }',
+                             "upstream u { server 127.0.0.1:1; server @b@ backup; } upstream s { server @b2@; server @b@ backup; } "), ["/x", h("/x", "POST", body=b"p"), "/s/answer/500", "/s/answer/404", "/s/answer/plain"]),
+    ("host to upstream", server("location / { proxy_pass http://@b@; proxy_set_header Host $http_host; } location /h { proxy_pass http://@b@; proxy_set_header Host $host:$server_port; }"),
+     [h("/", host="UP.example:8"), h("/h", host="UP.example:8"), h("/", version="1.0", host=None), h("/h", version="1.0", host=None)]),
+    ("limit_except and access", server("location / { limit_except GET { deny all; } } location /p { limit_except POST { deny all; } return 200 x; }"), ["/a.txt", h("/a.txt", "HEAD"), h("/a.txt", "POST", body=b""), h("/a.txt", "DELETE"), "/p"]),
+    ("internal", server("location /int { internal; return 200 i; } location /go { rewrite ^ /int last; } location /e { error_page 404 /int; return 404; } location /t { try_files /none /int; }"), ["/int", "/go", "/e", "/t"]),
+    # --- names
+    ("server names", """server { listen 127.0.0.1:@port@; server_name first.example; return 200 first; } server { listen 127.0.0.1:@port@; server_name b.example *.b.example; return 200 "b $host"; }
+        server { listen 127.0.0.1:@port@; server_name .c.example; return 200 c; } server { listen 127.0.0.1:@port@; server_name www.d.*; return 200 d; } server { listen 127.0.0.1:@port@; server_name ~^e(\\d+)\\.(?<t>\\w+)$; return 200 "e $1 $t"; }
+        server { listen 127.0.0.1:@port@; server_name ""; return 200 none; } server { listen 127.0.0.1:@port@; server_name *.x.b.example; return 200 xb; } """,
+     [h("/", host=x) for x in ("first.example", "b.example", "B.EXAMPLE", "q.b.example", "r.q.b.example", "y.x.b.example", "c.example", "z.c.example", "www.d.org", "www.d.co.uk", "e42.net", "e42.net.x", "unknown",
+                               "b.example.", "b.example:123", "127.0.0.1", "[::1]", "_")] + [h("/", version="1.0", host=None)]),
+    ("default server", """server { listen 127.0.0.1:@port@; server_name a; return 200 a; } server { listen 127.0.0.1:@port@ default_server; server_name b; return 200 b; } """,
+     [h("/", host="a"), h("/", host="b"), h("/", host="zz")]),
+    ("absolute form", server('location / { return 200 "$host|$uri|$request_uri|$http_host"; }'), [raw("GET http://abs.example/p?q HTTP/1.1\r\nHost: hdr.example\r\n\r\n"), raw("GET http://abs.example:81/ HTTP/1.1\r\nHost: hdr.example\r\n\r\n"),
+                                                                                   raw("GET http://abs.example HTTP/1.1\r\nHost: hdr.example\r\n\r\n"), raw("GET HTTPS://abs.example/x HTTP/1.1\r\nHost: hdr.example\r\n\r\n")]),
+    # --- the wire
+    ("uris", server('location / { return 200 "$uri|$args"; } location /off/ { return 200 x; }'), ["/" + u for u in (
+        "a/./b", "a/../b", "a/b/..", "a/b/.", "a//b", "a/%2e%2e/b", "a/%2E/b", "a%2fb", "a%2Fb", "a;b", "a:b", "a@b", "a&b=c", "a+b", "a%2bb", "~a", "a'b", "a(b)", "%D0%90", "a%3Fb", "a%23b", "...", "a/...", ".a",
+        "..a", "a/..b", "a/.b", "a?b?c", "a?", "?", "a?%20", "a?b#c", "a|b", "a^b", "a%5cb", "a\"b", "a<b>", "a{b}", "a\\b", "a/../../", "%2e%2e/", "a/%", "a/%1", "a/%zz", "a%00b")]),
+    ("merge slashes off", server('merge_slashes off; location / { return 200 $uri; } location //x { return 200 xx; }'), ["//a", "/a//b", "//x", "/a/..//b"]),
+    ("malformed", server("location / { return 200 ok; }"), [raw(d) for d in (
+        "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", "GET  / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\n X: y\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+        "GET / HTTX/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: \x00\r\n\r\n", "G\x00T / HTTP/1.1\r\nHost: a\r\n\r\n", "GET \x01 HTTP/1.1\r\nHost: a\r\n\r\n", "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET x HTTP/1.1\r\nHost: a\r\n\r\n", "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\nHost: a\n\n", "GET / HTTP/1.1\r\nHost: a\nX: y\r\n\n", "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost:\r\n\r\n", "GET / HTTP/1.1\r\n: x\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX-Empty:\r\n\r\n", "GET /%ff HTTP/1.1\r\nHost: a\r\n\r\n")]
+     + [raw("GET / HTTP/1.1\r\nHost: a\r\nnocolon\r\n\r\n", differs=("design 9", "a header line without a colon is refused", 400)),
+        raw("GET / HTTP/1.1\r\nHost: a\r\nX: y\r\r\n\r\n", differs=("design 9", "a bare CR never ends or fills a line", 400)),
+        raw("GET / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n", differs=("RFC 9110 10.1.1", "an unknown expectation is answered 417", 417))]),
+    ("bad chunks", server("location / { proxy_pass http://@b@; }"), [raw(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + d) for d in (
+        b"5\r\nhello\r\n0\r\n\r\n", b"5;e=1\r\nhello\r\n0\r\n\r\n", b"g\r\n", b"5\r\nhelloX\r\n0\r\n\r\n", b"-1\r\n", b"0\r\n\r\n", b"0\r\nT: v\r\n\r\n", b"00005\r\nhello\r\n000\r\n\r\n", b"A\r\n0123456789\r\n0\r\n\r\n", b"a\r\n0123456789\r\n0\r\n\r\n")]
+     + [raw(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello\n0\n\n", differs=("contract", "a lone LF never stands in chunked framing", 400))]),
+    ("keep-alive", server("location / { return 200 ok; }"), [h("/"), h("/", Connection="close"), h("/", Connection="keep-alive"), h("/", version="1.0"), h("/", version="1.0", Connection="keep-alive"), h("/none", Connection="close"),
+                                                           h("/", "POST", body=b"abc"), h("/", Connection="Close")]),
+    ("keep-alive off", server("keepalive_timeout 0; location / { return 200 ok; } location /h { keepalive_timeout 60 30; return 200 h; }"), ["/", "/h", h("/h", version="1.0", Connection="keep-alive")]),
+    ("limits of heads", server("location / { return 200 ok; }", "client_header_buffer_size 512; large_client_header_buffers 2 1k; "),
+     [h("/" + "a" * n) for n in (400, 900, 1100)] + [h("/", X="b" * n) for n in (400, 900, 1100)] + [h("/", X="b" * 900, Y="c" * 900, Z="d" * 900)]),
+    ("limits of bodies", server("client_max_body_size 10; location / { proxy_pass http://@b@; } location /r { return 200 r; } location /z { client_max_body_size 0; proxy_pass http://@b@; }"),
+     [h(p, "POST", body=b"x" * n) for p in ("/", "/r", "/z") for n in (10, 11)] + [raw(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nb\r\nhello world\r\n0\r\n\r\n"),
+                                                                                 h("/", "POST", body=b"x" * 5, Expect="100-continue")]),
+    ("server tokens", server("server_tokens off; location / { return 404; } location /on { server_tokens on; return 404; }"), ["/", "/on"]),
+    ("underscores", server("location / { proxy_pass http://@b@; } ", "underscores_in_headers on; "), [raw("GET / HTTP/1.1\r\nHost: a\r\na_b: 1\r\n\r\n")]),
+    ("no underscores", server("location / { proxy_pass http://@b@; } "), [raw("GET / HTTP/1.1\r\nHost: a\r\na_b: 1\r\nX.Y: 2\r\n\r\n")]),
+    ("stub_status shape", server("location /s { stub_status; }"), [h("/s", "HEAD"), h("/s", "POST", body=b"")]),
+    ("chunked off", server("location / { proxy_pass http://@b@; chunked_transfer_encoding off; }"), ["/answer/chunked", "/answer/plain"]),
+    ("charset of types", server("default_type text/plain; location /j { default_type application/json; return 200 '{}'; } location /t { return 200 t; }"), ["/j", "/t", "/noext"]),
+    ("quoting", server("""set $a 'it''s'; location /q { return 200 "tab\\tnl\\nq\\"b\\\\e"; } location /d { return 200 "$$"; } location /v { return 200 "${uri}x$host-$args."; } location "/two words" { return 200 two; }
+        location /s { return 200 'single $uri "d"'; } location /e { return 200 a\\ b; }""".replace("set $a 'it''s'; ", "").replace('location /d { return 200 "$$"; } ', "")),
+     ["/q", "/v?z", "/two%20words", "/s", "/e"]),
+    ("named locations", server("""location /a { error_page 404 = @one; return 404; } location @one { rewrite ^/a(.*)$ /b$1 break; return 200 "one $uri"; } location /c { try_files /none @two; }
+        location @two { proxy_pass http://@b@; } location /d { error_page 500 @three; return 500; } location @three { root @PREFIX@/html; try_files /a.txt =404; }"""), ["/a/x", "/c/y?z", "/d", h("/c", "POST", body=b"kept")]),
+    ("includes", "include @PREFIX@/conf/inc/*.conf; " + server("include @PREFIX@/conf/loc.inc; location / { return 200 main; }"), ["/", "/inc"]),
+    ("satisfying nothing", server("location / { }"), ["/", "/none", h("/", "PUT", body=b"x")]),
+]
+
+EXTRA_FILES = {"conf/inc/one.conf": "map $arg_i $i { 1 one; }\n", "conf/inc/two.conf": "# nothing\n", "conf/loc.inc": "location /inc { return 200 \"inc $i\"; }\n"}
