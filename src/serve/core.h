@@ -102,6 +102,10 @@ struct server *server_of(const struct conf_scope *s); /* NULL in http{} */
  * by `if` and `limit_except` (LOC_IF, LOC_LIMIT_EXCEPT: not part of routing; their handler is their own or their parent's:
  * location_handler). NULL: reported. */
 struct location *location_new(struct conf_call *c, enum location_kind kind, enum conf_where where, struct span name);
+/* Compiles a regular expression that stands in word `word` and defines variables for its named groups (vars may be NULL:
+ * names are then ignored). Freed with the snapshot. NULL: reported. */
+struct regex *conf_regex(struct conf_call *c, unsigned word, struct span text, bool nocase, struct var ***vars,
+			 unsigned **groups, size_t *n);
 /* The content handler that holds in a location. */
 int (*location_handler(const struct location *l))(struct req *r);
 

@@ -40,6 +40,3 @@ int listen_set(struct conf_call *c);
 int server_name_set(struct conf_call *c);
 /* A server without listen gets *:80 (or *:8000 when not root), without server_name "". */
 int server_defaults(struct conf_call *c, struct server *s);
-/* Compiles a regular expression word and defines variables for its named groups. */
-struct regex *conf_regex(struct conf_call *c, unsigned word, struct span text, bool nocase, struct var ***vars,
-			 unsigned **groups, size_t *n);
