@@ -28,6 +28,8 @@ static int http_link(struct conf_call *c, void *arg)
 	struct list *l;
 	int rc = ports_compile(c, m);
 
+	if (temp_path_make(c, conf_get(m->scope, &core_loc_mod)) != CONF_OK)
+		rc = CONF_ERR;
 	list_each(l, &m->servers) {
 		struct server *s = CONTAINER_OF(l, struct server, link);
 

@@ -15,6 +15,8 @@ int error_page_set(struct conf_call *c);
 int keepalive_timeout_set(struct conf_call *c);
 int internal_set(struct conf_call *c);
 int temp_path_set(struct conf_call *c);
+/* Makes the folder of a struct core_loc. */
+int temp_path_make(struct conf_call *c, void *arg);
 int open_file_cache_set(struct conf_call *c);
 int disable_symlinks_set(struct conf_call *c);
 int resolver_set(struct conf_call *c);

@@ -119,7 +119,7 @@ int keepalive_disable_set(struct conf_call *c)
 	return CONF_OK;
 }
 
-static int temp_path_make(struct conf_call *c, void *arg)
+int temp_path_make(struct conf_call *c, void *arg)
 {
 	const struct core_loc *l = arg;
 	int rc = c->ctx->opener->ops->make_dir(c->ctx->opener, l->client_body_temp_path);
