@@ -64,8 +64,8 @@ static enum fail file_next(struct body *b, struct piece *out)
 
 	BUG_ON(b->done);
 	if ((b->accept & PIECE_FILE) && f->left) {
-		*out = (struct piece){.kind = PIECE_FILE, .fd = f->fd, .off = f->off,
-				      .len = (size_t)f->left};
+		*out = (struct piece){
+			.kind = PIECE_FILE, .fd = f->fd, .off = f->off, .len = (size_t)f->left};
 		f->off += f->left;
 		f->left = 0;
 	} else {

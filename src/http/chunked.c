@@ -1,5 +1,5 @@
-/* Chunked coding (RFC 9112 7.1). Control bytes are few, so they go through a small state machine; body
- * bytes are handed out in runs. */
+/* Chunked coding (RFC 9112 7.1). Control bytes are few, so they go through a small state machine;
+ * body bytes are handed out in runs. */
 #include "http/h1.h"
 #include "http/scan.h"
 
@@ -9,7 +9,7 @@
 enum chunked_state {
 	AT_SIZE_FIRST, /* a digit must come */
 	AT_SIZE,
-	AT_BLANK,   /* blanks behind the size: only ';' or the end may follow */
+	AT_BLANK, /* blanks behind the size: only ';' or the end may follow */
 	AT_EXT,
 	AT_SIZE_LF, /* LF of the size line */
 	AT_DATA,

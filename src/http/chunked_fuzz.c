@@ -1,4 +1,5 @@
-/* Chunked text decodes the same whole and byte by byte, and what was decoded, coded again, comes back. */
+/* Chunked text decodes the same whole and byte by byte, and what was decoded, coded again, comes
+ * back. */
 #include <stdlib.h>
 #include "base/buf.h"
 #include "base/bug.h"
@@ -6,7 +7,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static enum chunked_result decode(const char *text, size_t n, size_t step, struct buf *body, size_t *at)
+static enum chunked_result decode(const char *text, size_t n, size_t step, struct buf *body,
+				  size_t *at)
 {
 	enum chunked_result r = CHUNKED_MORE;
 	struct chunked c;

@@ -8,7 +8,8 @@
 #include "http/h1.h"
 
 /* Runs text through in pieces of step bytes, each in a block of its own size. */
-static enum chunked_result run(const char *text, size_t n, size_t step, struct buf *body, size_t *at)
+static enum chunked_result run(const char *text, size_t n, size_t step, struct buf *body,
+			       size_t *at)
 {
 	enum chunked_result r = CHUNKED_MORE;
 	struct chunked c;
@@ -23,7 +24,8 @@ static enum chunked_result run(const char *text, size_t n, size_t step, struct b
 		memcpy(block, text + *at, piece);
 		r = chunked_next(&c, block, piece, &used, &data);
 		if (r == CHUNKED_DATA)
-			assert_true(data.n > 0 && data.p >= block && data.p + data.n == block + used);
+			assert_true(data.n > 0 && data.p >= block &&
+				    data.p + data.n == block + used);
 		buf_add_span(body, data);
 		*at += used;
 		if (r == CHUNKED_MORE)
@@ -122,8 +124,8 @@ static void size_lines_out(void **state)
 		uint64_t size;
 		const char *text;
 	} rows[] = {
-		{0, "0\r\n"},     {1, "1\r\n"},       {15, "f\r\n"},
-		{16, "10\r\n"},   {0x1a2, "1a2\r\n"}, {UINT64_MAX, "ffffffffffffffff\r\n"},
+		{0, "0\r\n"},	{1, "1\r\n"},	    {15, "f\r\n"},
+		{16, "10\r\n"}, {0x1a2, "1a2\r\n"}, {UINT64_MAX, "ffffffffffffffff\r\n"},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

@@ -2,9 +2,10 @@
 
 #define DAY_SECONDS 86400
 
-static const char days[7][4] = {"Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"}; /* from the epoch's */
+static const char days[7][4] = {"Thu", "Fri", "Sat", "Sun",
+				"Mon", "Tue", "Wed"}; /* from the epoch's */
 static const char long_days[7][10] = {"Thursday", "Friday",  "Saturday", "Sunday",
-				      "Monday",   "Tuesday", "Wednesday"};
+				      "Monday",	  "Tuesday", "Wednesday"};
 static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
 				   "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
 
@@ -14,7 +15,8 @@ struct civil {
 	unsigned hour, minute, second;
 };
 
-/* Days since the epoch. Years are counted from March, so that the leap day is the last of a year. */
+/* Days since the epoch. Years are counted from March, so that the leap day is the last of a
+ * year. */
 static int64_t days_of(const struct civil *c)
 {
 	int64_t y = c->year - (c->month <= 2), era = (y >= 0 ? y : y - 399) / 400;
@@ -137,7 +139,8 @@ static void take_asctime(struct date_reader *r, struct civil *c)
 	c->year = take_digits(r, 4);
 }
 
-/* The name of a day at the front is eaten. What it says is not compared with the date: senders err. */
+/* The name of a day at the front is eaten. What it says is not compared with the date: senders
+ * err. */
 static bool take_day(struct date_reader *r, bool is_long)
 {
 	for (unsigned d = 0; d < 7; d++) {

@@ -1,4 +1,5 @@
-/* What parses as a date is formatted to a date of the same second; every second formats to such a date. */
+/* What parses as a date is formatted to a date of the same second; every second formats to such a
+ * date. */
 #include "base/bug.h"
 #include "http/date.h"
 

@@ -143,9 +143,9 @@ void fail_count(enum fail f)
 	unsigned i = (unsigned)f < FAIL_COUNT ? f : FAIL_INTERNAL;
 
 	if (likely(c != NULL))
-		atomic_store_explicit(
-			&c->n[i], atomic_load_explicit(&c->n[i], memory_order_relaxed) + 1,
-			memory_order_relaxed);
+		atomic_store_explicit(&c->n[i],
+				      atomic_load_explicit(&c->n[i], memory_order_relaxed) + 1,
+				      memory_order_relaxed);
 	else
 		atomic_fetch_add(&spill.n[i], 1);
 }

@@ -34,7 +34,7 @@ static void split_path(struct http_request *req, struct span text)
 static enum fail split_absolute(struct http_request *req)
 {
 	struct span t = req->target, rest;
-	size_t scheme = span_starts_nocase(t, SPAN("http://"))    ? 4
+	size_t scheme = span_starts_nocase(t, SPAN("http://"))	  ? 4
 			: span_starts_nocase(t, SPAN("https://")) ? 5
 								  : 0;
 	size_t n = 0;
@@ -231,11 +231,12 @@ enum fail framing_of_response(struct http_response *resp, enum http_method metho
 	resp->upgrade = g.upgrade_named && g.upgrade_field && resp->version >= HTTP_11;
 	if (!bodiless && !resp->chunked && resp->content_length < 0)
 		resp->keep_alive = false; /* until close */
-	/* RFC 9112 6.1: framing that the version or the status forbids. The message is understood, but
-	 * what the sender puts behind it is not to be trusted. */
+	/* RFC 9112 6.1: framing that the version or the status forbids. The message is understood,
+	 * but what the sender puts behind it is not to be trusted. */
 	if (resp->chunked && resp->version < HTTP_11)
 		resp->keep_alive = false;
-	if ((resp->status < 200 || resp->status == 204) && (resp->chunked || resp->content_length > 0))
+	if ((resp->status < 200 || resp->status == 204) &&
+	    (resp->chunked || resp->content_length > 0))
 		resp->keep_alive = false;
 	return FAIL_OK;
 }

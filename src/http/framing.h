@@ -1,6 +1,6 @@
 /* What a head as a whole must satisfy, beyond its lines: target form, Host, Content-Length,
- * Transfer-Encoding, Connection (RFC 9112 3.2, 6, 9.3). Used by the HTTP/1 codec; pure functions over a
- * parsed head. */
+ * Transfer-Encoding, Connection (RFC 9112 3.2, 6, 9.3). Used by the HTTP/1 codec; pure functions
+ * over a parsed head. */
 #pragma once
 #include "http/msg.h"
 
@@ -12,7 +12,8 @@ bool target_may_start(enum http_method method, char c);
 /* Path of a target that has none ("http://a"); not in any buffer. */
 extern const char target_root[], target_asterisk[];
 
-/* Decide content_length, chunked, keep_alive, expect_continue and upgrade from version and headers. */
+/* Decide content_length, chunked, keep_alive, expect_continue and upgrade from version and
+ * headers. */
 enum fail framing_of_request(struct http_request *req);
 enum fail framing_of_response(struct http_response *resp, enum http_method method);
 /* May a field of that id stand in a trailer section? RFC 9110 6.5.1. */

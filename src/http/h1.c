@@ -1,15 +1,25 @@
-/* Heads in. One struct head is one call of a parser: each step takes a piece of the unfinished line off the
- * buffer and leaves in the parser what the next step, or the next call, needs to go on. */
+/* Heads in. One struct head is one call of a parser: each step takes a piece of the unfinished line
+ * off the buffer and leaves in the parser what the next step, or the next call, needs to go on. */
 #include "http/framing.h"
 #include "http/h1.h"
 #include "http/scan.h"
 
 #define EMPTY_LINES_MAX 4
-#define VERSION_LEN     8 /* "HTTP/1.1" */
-#define STATUS_LEN      3
+#define VERSION_LEN	8 /* "HTTP/1.1" */
+#define STATUS_LEN	3
 
-enum h1_state { AT_START, AT_METHOD, AT_TARGET, AT_VERSION, AT_STATUS, AT_REASON, AT_FIELD, AT_NAME,
-		AT_VALUE, AT_FOLD };
+enum h1_state {
+	AT_START,
+	AT_METHOD,
+	AT_TARGET,
+	AT_VERSION,
+	AT_STATUS,
+	AT_REASON,
+	AT_FIELD,
+	AT_NAME,
+	AT_VALUE,
+	AT_FOLD
+};
 enum h1_kind { KIND_REQUEST, KIND_RESPONSE, KIND_TRAILERS };
 #define H1_GO 2 /* this line is done, there are more */
 
@@ -36,11 +46,11 @@ static int too_large(const struct head *x)
 	if (x->kind == KIND_RESPONSE)
 		return -(int)FAIL_UPSTREAM_BIG_HEAD;
 	return -(int)(x->kind == KIND_REQUEST && x->p->state < AT_FIELD ? FAIL_URI_TOO_LONG
-									 : FAIL_HEADERS_TOO_LARGE);
+									: FAIL_HEADERS_TOO_LARGE);
 }
 
-/* One byte more than a line may have, so that meeting this end tells that it is too long. A head that
- * comes in pieces must meet the same error as one that comes whole: nobody looks further. */
+/* One byte more than a line may have, so that meeting this end tells that it is too long. A head
+ * that comes in pieces must meet the same error as one that comes whole: nobody looks further. */
 static inline const char *line_end_max(const struct head *x)
 {
 	size_t left = (size_t)(x->end - x->buf) - x->p->line;
@@ -99,7 +109,8 @@ static int step_method(struct head *x, struct http_request *req)
 	if (s == stop)
 		return line_unfinished(x, s);
 	if (*s != ' ')
-		return refuse(x, *s == '\r' || *s == '\n' ? FAIL_BAD_REQUEST_LINE : FAIL_BAD_METHOD);
+		return refuse(x,
+			      *s == '\r' || *s == '\n' ? FAIL_BAD_REQUEST_LINE : FAIL_BAD_METHOD);
 	if (s == start)
 		return refuse(x, FAIL_BAD_METHOD);
 	req->method_name = span_make(start, (size_t)(s - start));
@@ -154,7 +165,8 @@ static int take_version(struct head *x, const char *s, const char *stop, enum ht
 			return refuse(x, s[i] == '0' ? FAIL_BAD_REQUEST_LINE : FAIL_BAD_VERSION);
 	}
 	if (n < VERSION_LEN)
-		return (size_t)(stop - x->buf) - x->p->line > x->lim->line_max ? too_large(x) : H1_MORE;
+		return (size_t)(stop - x->buf) - x->p->line > x->lim->line_max ? too_large(x)
+									       : H1_MORE;
 	*version = s[7] == '0' ? HTTP_10 : HTTP_11;
 	return H1_GO;
 }
@@ -288,7 +300,8 @@ static void drop_field(struct head *x, struct span name)
 	x->p->dropped_name = name;
 }
 
-/* May a name of these bytes be kept? In responses every token may, in requests what nginx calls valid. */
+/* May a name of these bytes be kept? In responses every token may, in requests what nginx
+ * calls valid. */
 static inline bool name_is_valid(const struct head *x, uint8_t seen)
 {
 	uint8_t ok = NAME_PLAIN;
@@ -326,7 +339,8 @@ static inline int store_field(struct head *x, struct span name, struct span valu
 	return H1_GO;
 }
 
-/* The last field's value with each line fold, and the blanks around it, as one space: in the arena. */
+/* The last field's value with each line fold, and the blanks around it, as one space: in the
+ * arena. */
 static int unfold(struct head *x)
 {
 	struct hdr *hd = &x->h->v[x->h->n - 1];
@@ -546,7 +560,7 @@ void h1_rebase_fields(struct hdrs *h, const char *from, const char *to)
 
 void h1_rebase_request(struct http_request *req, const char *from, const char *to)
 {
-	struct span *spans[] = {&req->method_name, &req->line,      &req->target, &req->scheme,
+	struct span *spans[] = {&req->method_name, &req->line, &req->target, &req->scheme,
 				&req->authority,   &req->path, &req->query};
 
 	for (size_t i = 0; i < ARRAY_LEN(spans); i++)

@@ -1,6 +1,6 @@
-/* For tests and fuzz targets only: parses a head in pieces, each call on a fresh block of the exact size,
- * so that a read too far and a span that did not move are seen by ASan; and prints what was parsed, so
- * that two parses can be compared as text. */
+/* For tests and fuzz targets only: parses a head in pieces, each call on a fresh block of the exact
+ * size, so that a read too far and a span that did not move are seen by ASan; and prints what was
+ * parsed, so that two parses can be compared as text. */
 #pragma once
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,15 +26,15 @@ struct check {
 
 static inline struct hdrs *check_headers(struct check *c)
 {
-	return c->kind == CHECK_REQUEST    ? &c->req.headers
+	return c->kind == CHECK_REQUEST	   ? &c->req.headers
 	       : c->kind == CHECK_RESPONSE ? &c->resp.headers
 					   : &c->trailers;
 }
 
 static inline void check_init(struct check *c, enum check_kind kind)
 {
-	*c = (struct check){.kind = kind, .method = METHOD_GET,
-			    .lim = {8192, 32768, 100, true, false}};
+	*c = (struct check){
+		.kind = kind, .method = METHOD_GET, .lim = {8192, 32768, 100, true, false}};
 	arena_init(&c->arena, 4 << 20);
 	buf_init(&c->text, 8 << 20);
 	h1_parser_init(&c->parser);

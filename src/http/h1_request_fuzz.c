@@ -1,5 +1,5 @@
-/* A request head parses the same whole, byte by byte and cut in two; what was parsed, written out again,
- * parses to the same; nothing that was let through could split a head. */
+/* A request head parses the same whole, byte by byte and cut in two; what was parsed, written out
+ * again, parses to the same; nothing that was let through could split a head. */
 #include "base/bug.h"
 #include "http/h1_check.h"
 
@@ -56,7 +56,8 @@ static void check_written(struct check *c)
 	h1_write_fields(&out, &r->headers);
 	h1_write_end(&out);
 	check_init(&second, CHECK_REQUEST);
-	second.lim = (struct h1_limits){1 << 20, 1 << 20, 1000, false, c->lim.underscores_in_headers};
+	second.lim =
+		(struct h1_limits){1 << 20, 1 << 20, 1000, false, c->lim.underscores_in_headers};
 	check_parse(&second, out.p, out.len, out.len, 0);
 	again = &second.req;
 	BUG_ON(second.rc != H1_DONE || second.used != out.len || second.parser.ndropped);

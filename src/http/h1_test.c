@@ -8,7 +8,7 @@
 /* A head and what must come of it: a reason, or the printed parse. */
 struct row {
 	const char *head;
-	enum fail fail;     /* FAIL_OK: parsed; FAIL_COUNT: wants more */
+	enum fail fail;	    /* FAIL_OK: parsed; FAIL_COUNT: wants more */
 	const char *expect; /* words that the printed parse must hold, separated by "|" */
 };
 
@@ -33,7 +33,7 @@ static void check_row(const struct row *row, enum check_kind kind, enum http_met
 	buf_add_char(&whole.text, '\0');
 	if (whole.rc != rc)
 		fail_msg("%s: rc %d (%.*s), not %d", row->head, whole.rc,
-			 SPAN_ARG(fail_name((enum fail)-whole.rc)), rc);
+			 SPAN_ARG(fail_name((enum fail) - whole.rc)), rc);
 	check_words(whole.text.p, row->expect);
 	/* In two pieces at every place, and byte by byte (cut 0). */
 	for (size_t cut = 0; cut < n; cut++) {
@@ -44,8 +44,8 @@ static void check_row(const struct row *row, enum check_kind kind, enum http_met
 		check_parse(&parts, row->head, n, cut, cut == 0);
 		buf_add_char(&parts.text, '\0');
 		if (strcmp(whole.text.p, parts.text.p) != 0)
-			fail_msg("cut at %zu: %s\nwhole %s\nparts %s", cut, row->head,
-				 whole.text.p, parts.text.p);
+			fail_msg("cut at %zu: %s\nwhole %s\nparts %s", cut, row->head, whole.text.p,
+				 parts.text.p);
 		check_fini(&parts);
 	}
 	check_fini(&whole);
@@ -168,7 +168,8 @@ static void field_lines_are_strict(void **state)
 		{R("X-Y:"), FAIL_OK, "X-Y:<>"},
 		{R("X-Y: \t"), FAIL_OK, "X-Y:<>"},
 		{R("X-Y: a\tb \xff: c"), FAIL_OK, "X-Y:<a\tb \xff: c>"},
-		{R("X-Averyveryverylongnameindeed: and a value of more than sixteen bytes"), FAIL_OK,
+		{R("X-Averyveryverylongnameindeed: and a value of more than sixteen bytes"),
+		 FAIL_OK,
 		 "0 X-Averyveryverylongnameindeed:<and a value of more than sixteen bytes>"},
 		{R("uSER-aGENT: x"), FAIL_OK, "14 uSER-aGENT:<x>"},
 		{R("X_Y: 1"), FAIL_OK, "dropped=1"},
@@ -216,8 +217,7 @@ static void request_framing_is_never_guessed(void **state)
 		{R("Content-Length: \"5\""), FAIL_BAD_CONTENT_LENGTH},
 		{R("Transfer-Encoding: chunked"), FAIL_OK, "cl=-1 ch=1"},
 		{R("Transfer-Encoding: CHUNKED"), FAIL_OK, "ch=1"},
-		{R("Transfer-Encoding: chunked\r\nContent-Length: 0"),
-		 FAIL_BAD_TRANSFER_ENCODING},
+		{R("Transfer-Encoding: chunked\r\nContent-Length: 0"), FAIL_BAD_TRANSFER_ENCODING},
 		{R("Content-Length: 0\r\nTransfer-Encoding: gzip"), FAIL_BAD_TRANSFER_ENCODING},
 		{R("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"),
 		 FAIL_BAD_TRANSFER_ENCODING},

@@ -2,13 +2,13 @@
 #include "http/hdrs.h"
 #include "http/scan.h"
 
-#define FIRST_CAP  16   /* fields: one allocation for most heads */
-#define LONGEST    32   /* bytes of the longest known name, at most */
+#define FIRST_CAP  16 /* fields: one allocation for most heads */
+#define LONGEST	   32 /* bytes of the longest known name, at most */
 #define TABLE_BITS 9
 #define NO_TRIES   100000
 
-/* A known name, lower-cased; fold has 0x20 where a letter stands, so that (byte | fold) == lower is an
- * exact comparison without case. Both are padded for reading in words of eight. */
+/* A known name, lower-cased; fold has 0x20 where a letter stands, so that (byte | fold) == lower is
+ * an exact comparison without case. Both are padded for reading in words of eight. */
 struct known {
 	uint8_t lower[LONGEST], fold[LONGEST];
 	uint8_t len;
@@ -23,7 +23,8 @@ static const struct span names[HDR_COUNT] = {
 };
 _Static_assert(HDR_COUNT <= 128, "struct hdrs has one bit per id in present[2]");
 
-/* A perfect hash: the multiplier is searched for at start so that no two known names share a slot. */
+/* A perfect hash: the multiplier is searched for at start so that no two known names share a
+ * slot. */
 static uint64_t multiplier;
 static uint8_t slots[1 << TABLE_BITS];
 
@@ -54,7 +55,7 @@ static inline uint64_t name_key(const char *p, size_t n)
 		key = load_half(p) | load_half(p + n - 4) << 32;
 	else
 		key = n ? (uint64_t)(uint8_t)p[0] | (uint64_t)(uint8_t)p[n / 2] << 8 |
-				    (uint64_t)(uint8_t)p[n - 1] << 16
+				      (uint64_t)(uint8_t)p[n - 1] << 16
 			: 0;
 	/* Rotated by five, the bit of the case of the second word is bit 2 of the next byte. */
 	return (key | (n >= 8 ? 0x2424242424242424ull : 0x2020202020202020ull)) + n;
@@ -122,7 +123,8 @@ static inline enum hdr_id lookup(struct span name, uint64_t mix)
 {
 	unsigned id = slots[mix >> (64 - TABLE_BITS)];
 
-	return known[id].len == name.n && known_eq(&known[id], name.p) ? (enum hdr_id)id : HDR_OTHER;
+	return known[id].len == name.n && known_eq(&known[id], name.p) ? (enum hdr_id)id
+								       : HDR_OTHER;
 }
 
 /* The low bits of a product depend on the low bits of the key only: take them from the middle. */

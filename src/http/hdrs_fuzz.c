@@ -1,5 +1,5 @@
-/* A list of fields does what a plain array searched from the front would do. Input: commands of one byte,
- * one byte of name length, the name, a value byte. */
+/* A list of fields does what a plain array searched from the front would do. Input: commands of one
+ * byte, one byte of name length, the name, a value byte. */
 #include "base/bug.h"
 #include "http/hdrs.h"
 
@@ -85,8 +85,7 @@ static void run(struct hdrs *h, struct model *m, struct span in)
 		} else if (command == 1) {
 			hdrs_remove_name(h, name);
 			model_remove(m, name);
-		} else if (command == 2 && id != HDR_OTHER &&
-			   hdrs_set(h, id, value) == FAIL_OK) {
+		} else if (command == 2 && id != HDR_OTHER && hdrs_set(h, id, value) == FAIL_OK) {
 			model_set(m, name, value);
 		}
 		check_same(h, m, name);

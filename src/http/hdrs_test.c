@@ -49,7 +49,8 @@ static void every_known_name_is_found_in_any_case(void **state)
 				memcpy(text, name.p, name.n);
 				text[i] ^= (char)(1 << bit);
 				if (ascii_lower(text[i]) != ascii_lower(name.p[i]))
-					assert_int_not_equal(hdr_id_of(span_make(text, name.n)), id);
+					assert_int_not_equal(hdr_id_of(span_make(text, name.n)),
+							     id);
 			}
 		assert_int_not_equal(hdr_id_of(span_cut(name, 1, name.n)), id);
 	}
@@ -118,9 +119,9 @@ static void code_cannot_add_what_would_split_a_head(void **state)
 	static const struct {
 		struct span name, value;
 	} rows[] = {
-		{SPAN_INIT(""), SPAN_INIT("v")},       {SPAN_INIT("a b"), SPAN_INIT("v")},
-		{SPAN_INIT("a:"), SPAN_INIT("v")},     {SPAN_INIT("a\n"), SPAN_INIT("v")},
-		{SPAN_INIT("\xc3"), SPAN_INIT("v")},   {SPAN_INIT("a"), SPAN_INIT("v\r")},
+		{SPAN_INIT(""), SPAN_INIT("v")},	{SPAN_INIT("a b"), SPAN_INIT("v")},
+		{SPAN_INIT("a:"), SPAN_INIT("v")},	{SPAN_INIT("a\n"), SPAN_INIT("v")},
+		{SPAN_INIT("\xc3"), SPAN_INIT("v")},	{SPAN_INIT("a"), SPAN_INIT("v\r")},
 		{SPAN_INIT("a"), SPAN_INIT("v\nb: c")}, {SPAN_INIT("a"), SPAN_INIT("v\0w")},
 	};
 

@@ -8,9 +8,9 @@
 
 /* 1: unreserved or sub-delims, the bytes of a registered name apart from percent escapes. */
 static const uint8_t reg_name[256] = {
-	['!'] = 1, ['$'] = 1, ['&'] = 1, ['\''] = 1, ['('] = 1, [')'] = 1, ['*'] = 1, ['+'] = 1,
-	[','] = 1, [';'] = 1, ['='] = 1, ['-'] = 1, ['.'] = 1, ['_'] = 1, ['~'] = 1,
-	['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
+	['!'] = 1, ['$'] = 1, ['&'] = 1, ['\''] = 1,	    ['('] = 1,	       [')'] = 1,
+	['*'] = 1, ['+'] = 1, [','] = 1, [';'] = 1,	    ['='] = 1,	       ['-'] = 1,
+	['.'] = 1, ['_'] = 1, ['~'] = 1, ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
 };
 
 static bool is_hex(char c)
@@ -40,7 +40,8 @@ static size_t reg_name_len(struct span s)
 		if (likely(reg_name[(uint8_t)s.p[i]])) {
 			if (s.p[i] == '.' && i && s.p[i - 1] == '.')
 				return 0;
-		} else if (s.p[i] == '%' && s.n - i > 2 && is_hex(s.p[i + 1]) && is_hex(s.p[i + 2])) {
+		} else if (s.p[i] == '%' && s.n - i > 2 && is_hex(s.p[i + 1]) &&
+			   is_hex(s.p[i + 2])) {
 			i += 2;
 		} else {
 			return 0;
@@ -92,14 +93,15 @@ static bool is_scheme(struct span s)
 	for (size_t i = 0; i < s.n; i++) {
 		char c = s.p[i] | 0x20;
 
-		if (!(c >= 'a' && c <= 'z') && !(s.p[i] >= '0' && s.p[i] <= '9') &&
-		    s.p[i] != '+' && s.p[i] != '-' && s.p[i] != '.')
+		if (!(c >= 'a' && c <= 'z') && !(s.p[i] >= '0' && s.p[i] <= '9') && s.p[i] != '+' &&
+		    s.p[i] != '-' && s.p[i] != '.')
 			return false;
 	}
 	return true;
 }
 
-/* "unix:/path/of/socket:/uri": the socket's path ends at the last thing that can be told, a colon. */
+/* "unix:/path/of/socket:/uri": the socket's path ends at the last thing that can be told, a
+ * colon. */
 static void split_unix(struct span rest, struct url_parts *out)
 {
 	ssize_t colon = span_find_char(rest, ':', 0);

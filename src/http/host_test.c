@@ -97,8 +97,9 @@ static void urls(void **state)
 		{"http://unix:/run/x.sock:/uri/", "http", "/run/x.sock", "/uri/", -1, true},
 		{"a://b", "a", "b", "", -1, false},
 	};
-	static const char *const bad[] = {"", "a", "/a", "http:/a", "http://", "://a", "1://a",
-					  "http://a b/", "http://a:x", "http:///x", "http://unix:"};
+	static const char *const bad[] = {"",		"a",	     "/a",	    "http:/a",
+					  "http://",	"://a",	     "1://a",	    "http://a b/",
+					  "http://a:x", "http:///x", "http://unix:"};
 	struct url_parts out;
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

@@ -3,22 +3,14 @@
 
 /* Names by method; those of one length are compared in turn. */
 static const struct span method_names[] = {
-	[METHOD_GET] = SPAN_INIT("GET"),
-	[METHOD_HEAD] = SPAN_INIT("HEAD"),
-	[METHOD_POST] = SPAN_INIT("POST"),
-	[METHOD_PUT] = SPAN_INIT("PUT"),
-	[METHOD_DELETE] = SPAN_INIT("DELETE"),
-	[METHOD_OPTIONS] = SPAN_INIT("OPTIONS"),
-	[METHOD_PATCH] = SPAN_INIT("PATCH"),
-	[METHOD_CONNECT] = SPAN_INIT("CONNECT"),
-	[METHOD_TRACE] = SPAN_INIT("TRACE"),
-	[METHOD_MKCOL] = SPAN_INIT("MKCOL"),
-	[METHOD_COPY] = SPAN_INIT("COPY"),
-	[METHOD_MOVE] = SPAN_INIT("MOVE"),
-	[METHOD_PROPFIND] = SPAN_INIT("PROPFIND"),
-	[METHOD_PROPPATCH] = SPAN_INIT("PROPPATCH"),
-	[METHOD_LOCK] = SPAN_INIT("LOCK"),
-	[METHOD_UNLOCK] = SPAN_INIT("UNLOCK"),
+	[METHOD_GET] = SPAN_INIT("GET"),	   [METHOD_HEAD] = SPAN_INIT("HEAD"),
+	[METHOD_POST] = SPAN_INIT("POST"),	   [METHOD_PUT] = SPAN_INIT("PUT"),
+	[METHOD_DELETE] = SPAN_INIT("DELETE"),	   [METHOD_OPTIONS] = SPAN_INIT("OPTIONS"),
+	[METHOD_PATCH] = SPAN_INIT("PATCH"),	   [METHOD_CONNECT] = SPAN_INIT("CONNECT"),
+	[METHOD_TRACE] = SPAN_INIT("TRACE"),	   [METHOD_MKCOL] = SPAN_INIT("MKCOL"),
+	[METHOD_COPY] = SPAN_INIT("COPY"),	   [METHOD_MOVE] = SPAN_INIT("MOVE"),
+	[METHOD_PROPFIND] = SPAN_INIT("PROPFIND"), [METHOD_PROPPATCH] = SPAN_INIT("PROPPATCH"),
+	[METHOD_LOCK] = SPAN_INIT("LOCK"),	   [METHOD_UNLOCK] = SPAN_INIT("UNLOCK"),
 };
 
 enum http_method http_method_of(struct span name)
@@ -71,7 +63,7 @@ struct span http_version_name(enum http_version v)
 	return SPAN("");
 }
 
-#define REASON(status, text) [(status) - 100] = SPAN_INIT(text)
+#define REASON(status, text) [(status)-100] = SPAN_INIT(text)
 static const struct span reasons[] = {
 	REASON(100, "Continue"),
 	REASON(101, "Switching Protocols"),

@@ -13,17 +13,26 @@ static void methods(void **state)
 		enum http_method method;
 		bool safe, idempotent;
 	} rows[] = {
-		{"GET", METHOD_GET, true, true},         {"HEAD", METHOD_HEAD, true, true},
-		{"POST", METHOD_POST, false, false},     {"PUT", METHOD_PUT, false, true},
-		{"DELETE", METHOD_DELETE, false, true},  {"OPTIONS", METHOD_OPTIONS, true, true},
-		{"PATCH", METHOD_PATCH, false, false},   {"CONNECT", METHOD_CONNECT, false, false},
-		{"TRACE", METHOD_TRACE, true, true},     {"MKCOL", METHOD_MKCOL, false, true},
-		{"COPY", METHOD_COPY, false, true},      {"MOVE", METHOD_MOVE, false, true},
-		{"LOCK", METHOD_LOCK, false, false},     {"UNLOCK", METHOD_UNLOCK, false, true},
+		{"GET", METHOD_GET, true, true},
+		{"HEAD", METHOD_HEAD, true, true},
+		{"POST", METHOD_POST, false, false},
+		{"PUT", METHOD_PUT, false, true},
+		{"DELETE", METHOD_DELETE, false, true},
+		{"OPTIONS", METHOD_OPTIONS, true, true},
+		{"PATCH", METHOD_PATCH, false, false},
+		{"CONNECT", METHOD_CONNECT, false, false},
+		{"TRACE", METHOD_TRACE, true, true},
+		{"MKCOL", METHOD_MKCOL, false, true},
+		{"COPY", METHOD_COPY, false, true},
+		{"MOVE", METHOD_MOVE, false, true},
+		{"LOCK", METHOD_LOCK, false, false},
+		{"UNLOCK", METHOD_UNLOCK, false, true},
 		{"PROPFIND", METHOD_PROPFIND, true, true},
 		{"PROPPATCH", METHOD_PROPPATCH, false, true},
-		{"get", METHOD_OTHER, false, false},     {"", METHOD_OTHER, false, false},
-		{"GETX", METHOD_OTHER, false, false},    {"PATCHY", METHOD_OTHER, false, false},
+		{"get", METHOD_OTHER, false, false},
+		{"", METHOD_OTHER, false, false},
+		{"GETX", METHOD_OTHER, false, false},
+		{"PATCHY", METHOD_OTHER, false, false},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

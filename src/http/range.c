@@ -128,8 +128,8 @@ static bool take_number(struct span *s, int64_t *out)
 	return true;
 }
 
-/* One range-spec and the blanks around it, as nginx reads them; clamped to the length. start >= end:
- * outside. False: malformed. */
+/* One range-spec and the blanks around it, as nginx reads them; clamped to the length. start >=
+ * end: outside. False: malformed. */
 static bool take_range(struct span *s, int64_t length, struct byte_range *r)
 {
 	bool suffix;

@@ -1,5 +1,5 @@
-/* Ranges lie inside, are not empty, and are no more in all than the whole; entity tag lists find only what
- * they hold. */
+/* Ranges lie inside, are not empty, and are no more in all than the whole; entity tag lists find
+ * only what they hold. */
 #include "base/bug.h"
 #include "http/range.h"
 

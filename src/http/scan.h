@@ -1,5 +1,6 @@
-/* Byte classes and scanning loops of the HTTP/1 parsers: find the first byte in [p, end) that may not
- * be there. Sixteen bytes at a step with SSE2, eight without; never a byte at or after end is read. */
+/* Byte classes and scanning loops of the HTTP/1 parsers: find the first byte in [p, end) that may
+ * not be there. Sixteen bytes at a step with SSE2, eight without; never a byte at or after end is
+ * read. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -10,11 +11,11 @@
 
 /* Classes of a byte in a field name. */
 enum {
-	NAME_PLAIN = 1,      /* letters, digits, '-' */
+	NAME_PLAIN = 1,	     /* letters, digits, '-' */
 	NAME_UNDERSCORE = 2, /* '_' */
-	NAME_TOKEN = 4,      /* the other token bytes */
-	NAME_OTHER = 8,      /* visible or high, but no token */
-	NAME_STOP = 16,      /* ':', space, controls, DEL */
+	NAME_TOKEN = 4,	     /* the other token bytes */
+	NAME_OTHER = 8,	     /* visible or high, but no token */
+	NAME_STOP = 16,	     /* ':', space, controls, DEL */
 };
 extern const uint8_t scan_name_class[256];
 /* 1: a byte of a field value, of a request target, of a token, of a method. */
@@ -116,8 +117,8 @@ static inline const char *scan_name(const char *p, const char *end, uint8_t *see
 		__m128i digit = _mm_and_si128(_mm_cmpgt_epi8(v, _mm_set1_epi8('0' - 1)),
 					      _mm_cmpgt_epi8(_mm_set1_epi8('9' + 1), v));
 		__m128i dash = _mm_cmpeq_epi8(v, _mm_set1_epi8('-'));
-		unsigned plain = (unsigned)_mm_movemask_epi8(
-			_mm_or_si128(_mm_or_si128(alpha, digit), dash));
+		unsigned plain =
+			(unsigned)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(alpha, digit), dash));
 
 		if (plain != 0xffff) {
 			p += __builtin_ctz(~plain);

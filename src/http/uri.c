@@ -125,12 +125,18 @@ enum fail uri_normalise(struct span path, bool merge_slashes, struct arena *a, s
 
 /* A bit per byte: 1 is escaped. uri_test.c spells them out. */
 static const uint64_t escape_bits[][4] = {
-	[URI_ESCAPE_PATH] = {0xd000002dffffffff, 0xb800000150000000, 0xffffffffffffffff, 0xffffffffffffffff},
-	[URI_ESCAPE_ARGS] = {0xd800086dffffffff, 0xb800000150000000, 0xffffffffffffffff, 0xffffffffffffffff},
-	[URI_ESCAPE_COMPONENT] = {0xfc009fffffffffff, 0xb800000178000001, 0xffffffffffffffff, 0xffffffffffffffff},
-	[URI_ESCAPE_HTML] = {0x500000adffffffff, 0xb800000150000000, 0xffffffffffffffff, 0xffffffffffffffff},
-	[URI_ESCAPE_REFRESH] = {0x50000085ffffffff, 0xd800000150000000, 0xffffffffffffffff, 0xffffffffffffffff},
-	[URI_ESCAPE_MEMCACHED] = {0x00000021ffffffff, 0x0000000000000000, 0x0000000000000000, 0x0000000000000000},
+	[URI_ESCAPE_PATH] = {0xd000002dffffffff, 0xb800000150000000, 0xffffffffffffffff,
+			     0xffffffffffffffff},
+	[URI_ESCAPE_ARGS] = {0xd800086dffffffff, 0xb800000150000000, 0xffffffffffffffff,
+			     0xffffffffffffffff},
+	[URI_ESCAPE_COMPONENT] = {0xfc009fffffffffff, 0xb800000178000001, 0xffffffffffffffff,
+				  0xffffffffffffffff},
+	[URI_ESCAPE_HTML] = {0x500000adffffffff, 0xb800000150000000, 0xffffffffffffffff,
+			     0xffffffffffffffff},
+	[URI_ESCAPE_REFRESH] = {0x50000085ffffffff, 0xd800000150000000, 0xffffffffffffffff,
+				0xffffffffffffffff},
+	[URI_ESCAPE_MEMCACHED] = {0x00000021ffffffff, 0x0000000000000000, 0x0000000000000000,
+				  0x0000000000000000},
 };
 
 static inline bool must_escape(const uint64_t *bits, char c)
@@ -251,8 +257,9 @@ static struct span without_spaces(struct span s)
 	return s;
 }
 
-/* nginx's reading, which differs from RFC 6265 in small ways: a comma, too, begins another pair, but does
- * not end a value; blanks around '=' are skipped; quotes and blanks behind a value are part of it. */
+/* nginx's reading, which differs from RFC 6265 in small ways: a comma, too, begins another pair,
+ * but does not end a value; blanks around '=' are skipped; quotes and blanks behind a value are
+ * part of it. */
 bool cookie_value(struct span cookie, struct span name, struct span *value)
 {
 	struct span rest = cookie, tail;

@@ -1,5 +1,6 @@
-/* Normal paths hold nothing to normalise, and stay what they are when escaped and read again; escaping
- * and unescaping are inverse; hosts, URLs, arguments and cookies stay within their text. */
+/* Normal paths hold nothing to normalise, and stay what they are when escaped and read again;
+ * escaping and unescaping are inverse; hosts, URLs, arguments and cookies stay within their
+ * text. */
 #include "base/bug.h"
 #include "http/uri.h"
 

@@ -114,7 +114,8 @@ static void plain_paths_are_not_copied(void **state)
 	assert_int_equal(uri_normalise(SPAN("/a\0b"), true, &arena, &out), FAIL_BAD_URI);
 }
 
-/* All visible bytes that each kind escapes; besides, controls and (all but memcached) DEL and above. */
+/* All visible bytes that each kind escapes; besides, controls and (all but memcached) DEL and
+ * above. */
 static void escapes_are_nginxs(void **state)
 {
 	static const struct {
@@ -148,13 +149,21 @@ static void escapes_are_nginxs(void **state)
 static void unescaping_keeps_what_is_malformed(void **state)
 {
 	static const char *const rows[][2] = {
-		{"", ""},           {"abc", "abc"},       {"%41%4a%7A", "AJz"}, {"%zz%4", "%zz%4"},
-		{"%", "%"},         {"%%41", "%A"},       {"a+b%2B", "a+b+"},   {"%4%41", "%4A"},
-		{"%2541", "%41"},   {"x%C3%A9y", "x\xc3\xa9y"},
+		{"", ""},
+		{"abc", "abc"},
+		{"%41%4a%7A", "AJz"},
+		{"%zz%4", "%zz%4"},
+		{"%", "%"},
+		{"%%41", "%A"},
+		{"a+b%2B", "a+b+"},
+		{"%4%41", "%4A"},
+		{"%2541", "%41"},
+		{"x%C3%A9y", "x\xc3\xa9y"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		assert_true(span_eq(uri_unescape(&arena, span_of(rows[i][0])), span_of(rows[i][1])));
+		assert_true(
+			span_eq(uri_unescape(&arena, span_of(rows[i][0])), span_of(rows[i][1])));
 	assert_int_equal(uri_unescape(&arena, SPAN("a%00")).n, 2);
 }
 
@@ -171,11 +180,21 @@ static void html(void **state)
 static void arguments_are_nginxs(void **state)
 {
 	static const char *const rows[][2] = {
-		{"foo=1", "1"},          {"FOO=1", "1"},       {"xfoo=1&foo=2", "2"},
-		{"foo=1&foo=2", "1"},    {"foo", NULL},        {"foo&foo=3", "3"},
-		{"foo=", ""},            {"a=b&foo=%20+x", "%20+x"}, {"foo=a;foo=b", "a;foo=b"},
-		{"?foo=1", NULL},        {"&&foo=1", "1"},     {"a=foo=2", NULL},
-		{"foo==2", "=2"},        {"", NULL},           {"fo=1", NULL},
+		{"foo=1", "1"},
+		{"FOO=1", "1"},
+		{"xfoo=1&foo=2", "2"},
+		{"foo=1&foo=2", "1"},
+		{"foo", NULL},
+		{"foo&foo=3", "3"},
+		{"foo=", ""},
+		{"a=b&foo=%20+x", "%20+x"},
+		{"foo=a;foo=b", "a;foo=b"},
+		{"?foo=1", NULL},
+		{"&&foo=1", "1"},
+		{"a=foo=2", NULL},
+		{"foo==2", "=2"},
+		{"", NULL},
+		{"fo=1", NULL},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -190,13 +209,27 @@ static void arguments_are_nginxs(void **state)
 static void cookies_are_nginxs(void **state)
 {
 	static const char *const rows[][2] = {
-		{"foo=1", "1"},           {"FOO=1", "1"},          {"a=2; foo=1", "1"},
-		{"a=2;foo=1", "1"},       {"xfoo=1; foo=2", "2"},  {"foo", NULL},
-		{"foo =1", "1"},          {"foo= 1 ; a=3", "1 "},  {"foo=\"1\"", "\"1\""},
-		{"foo=1, a=2", "1, a=2"}, {"foo=1,foo=2", "1,foo=2"}, {"foo=", ""},
-		{"foo=;a=2", ""},         {" foo=1", "1"},         {";foo=1", "1"},
-		{"a=b foo=1", NULL},      {"a=b, foo=1", "1"},     {"foo=1=2", "1=2"},
-		{"a; foo=3", "3"},        {"a=foo=1", NULL},       {"", NULL},
+		{"foo=1", "1"},
+		{"FOO=1", "1"},
+		{"a=2; foo=1", "1"},
+		{"a=2;foo=1", "1"},
+		{"xfoo=1; foo=2", "2"},
+		{"foo", NULL},
+		{"foo =1", "1"},
+		{"foo= 1 ; a=3", "1 "},
+		{"foo=\"1\"", "\"1\""},
+		{"foo=1, a=2", "1, a=2"},
+		{"foo=1,foo=2", "1,foo=2"},
+		{"foo=", ""},
+		{"foo=;a=2", ""},
+		{" foo=1", "1"},
+		{";foo=1", "1"},
+		{"a=b foo=1", NULL},
+		{"a=b, foo=1", "1"},
+		{"foo=1=2", "1=2"},
+		{"a; foo=3", "3"},
+		{"a=foo=1", NULL},
+		{"", NULL},
 		{"foo; foo=2", "2"},
 	};
 
