@@ -9,6 +9,7 @@
  * filters. */
 #define HTTP_MODULES(X)                                                                            \
 	X(core_module)                                                                             \
+	X(rewrite_module)                                                                          \
 	X(upstream_module)                                                                         \
 	X(proxy_module)
 
