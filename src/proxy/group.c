@@ -14,7 +14,7 @@ struct group *group_find(struct http_main *m, struct span name)
 {
 	struct list *l;
 
-	list_each(l, &m->upstreams) {
+	list_each (l, &m->upstreams) {
 		struct group *g = CONTAINER_OF(l, struct group, link);
 
 		if (!g->implicit && span_eq_nocase(g->name, name))
@@ -85,7 +85,8 @@ static const char *split_host(struct span text, int default_port, struct group_s
 	uint64_t port = default_port < 0 ? 0 : (uint64_t)default_port;
 	size_t host_end = end < 0 ? text.n : (size_t)end + v6;
 
-	if (span_find_char(text, '/', 0) >= 0 || span_find_char(text, '?', 0) >= 0 || (v6 && end < 0))
+	if (span_find_char(text, '/', 0) >= 0 || span_find_char(text, '?', 0) >= 0 ||
+	    (v6 && end < 0))
 		return "invalid host";
 	s->host = v6 ? span_cut(text, 1, host_end - 1) : span_cut(text, 0, host_end);
 	if (s->host.n == 0)
@@ -102,7 +103,8 @@ static const char *split_host(struct span text, int default_port, struct group_s
 }
 
 /* IPv4 first, as nginx has them; repeated ones once. */
-static size_t sort_resolved(const struct sockaddr_storage *in, int n, int port, struct net_addr *out)
+static size_t sort_resolved(const struct sockaddr_storage *in, int n, int port,
+			    struct net_addr *out)
 {
 	size_t count = 0;
 
@@ -147,7 +149,8 @@ static size_t addrs_of(struct group *g, const struct group_server *s, struct net
 	return n;
 }
 
-/* What the server had in the configuration that is being replaced: a reload while names cannot be resolved loses nothing. */
+/* What the server had in the configuration that is being replaced: a reload while names cannot be
+ * resolved loses nothing. */
 static size_t addrs_before(const struct group *g, struct span text, struct net_addr *out)
 {
 	struct snapshot *before = snapshot_current();
@@ -156,10 +159,11 @@ static size_t addrs_before(const struct group *g, struct span text, struct net_a
 
 	if (!m)
 		return 0;
-	list_each(l, &m->upstreams) {
+	list_each (l, &m->upstreams) {
 		struct group *old = CONTAINER_OF(l, struct group, link);
 
-		if (old->implicit != g->implicit || old->default_port != g->default_port || !span_eq(old->name, g->name))
+		if (old->implicit != g->implicit || old->default_port != g->default_port ||
+		    !span_eq(old->name, g->name))
 			continue;
 		for (size_t i = 0; i < old->nservers; i++)
 			if (span_eq(old->servers[i].text, text))
@@ -168,7 +172,8 @@ static size_t addrs_before(const struct group *g, struct span text, struct net_a
 	return 0;
 }
 
-static int resolve_server(struct conf_call *c, unsigned word, const struct group *g, struct group_server *s)
+static int resolve_server(struct conf_call *c, unsigned word, const struct group *g,
+			  struct group_server *s)
 {
 	struct opener *o = c->ctx->opener;
 	struct sockaddr_storage *sa = mem_alloc(RESOLVED_MAX * sizeof(*sa));
@@ -189,13 +194,14 @@ static int resolve_server(struct conf_call *c, unsigned word, const struct group
 		s->naddrs = addrs_before(g, s->text, out);
 	if (s->naddrs == 0) {
 		conf_warn(c, word, "host not found in upstream \"%.*s\"", SPAN_ARG(s->text));
-		conf_remedy(c, "it is asked for again in the background; until then this server is left out");
+		conf_remedy(c, "it is asked for again in the background; until then this server is "
+			       "left out");
 	}
 	return CONF_OK;
 }
 
-static int parse_server(struct conf_call *c, unsigned word, const struct group *g, struct group_server *s,
-			int default_port)
+static int parse_server(struct conf_call *c, unsigned word, const struct group *g,
+			struct group_server *s, int default_port)
 {
 	struct net_addr *a = arena_zalloc(c->ctx->arena, sizeof(*a));
 	const char *wrong = NULL;
@@ -226,10 +232,12 @@ static int parse_server(struct conf_call *c, unsigned word, const struct group *
 	return CONF_OK;
 }
 
-struct group_server *group_add_server(struct conf_call *c, unsigned word, struct group *g, struct span text,
-				      int default_port)
+struct group_server *group_add_server(struct conf_call *c, unsigned word, struct group *g,
+				      struct span text, int default_port)
 {
-	struct group_server s = {.text = text, .proto = {.weight = 1, .max_fails = 1, .fail_timeout_ms = 10 * SECOND}};
+	struct group_server s = {
+		.text = text,
+		.proto = {.weight = 1, .max_fails = 1, .fail_timeout_ms = 10 * SECOND}};
 	struct group_server *place;
 
 	if (parse_server(c, word, g, &s, default_port) < 0)
@@ -356,7 +364,8 @@ static bool addr_among(const struct net_addr *a, const struct net_addr *addrs, s
 	return false;
 }
 
-static struct group_member *member_of_addr(struct group_member *places, size_t n, const struct net_addr *a)
+static struct group_member *member_of_addr(struct group_member *places, size_t n,
+					   const struct net_addr *a)
 {
 	for (size_t i = 0; i < n; i++)
 		if (places[i].peer && addr_eq(&places[i].peer->addr.sa, &a->sa))
@@ -365,7 +374,8 @@ static struct group_member *member_of_addr(struct group_member *places, size_t n
 }
 
 /* Marks those that the name has lost; frees them when no attempt is on them. */
-static bool members_lose(struct group_member *places, size_t n, const struct net_addr *addrs, size_t naddrs)
+static bool members_lose(struct group_member *places, size_t n, const struct net_addr *addrs,
+			 size_t naddrs)
 {
 	bool changed = false;
 
@@ -384,7 +394,8 @@ static bool members_lose(struct group_member *places, size_t n, const struct net
 	return changed;
 }
 
-bool group_server_update(struct group *g, struct group_server *s, const struct net_addr *addrs, size_t n)
+bool group_server_update(struct group *g, struct group_server *s, const struct net_addr *addrs,
+			 size_t n)
 {
 	struct group_member *places = g->members + s->first;
 	bool changed;
@@ -412,13 +423,14 @@ bool group_server_update(struct group *g, struct group_server *s, const struct n
 
 /* ---- groups that no upstream block made ---- */
 
-struct group *group_implicit(struct conf_call *c, unsigned word, struct span host_port, int default_port)
+struct group *group_implicit(struct conf_call *c, unsigned word, struct span host_port,
+			     int default_port)
 {
 	struct http_main *m = http_main_of(c->ctx);
 	struct group *g;
 	struct list *l;
 
-	list_each(l, &m->upstreams) {
+	list_each (l, &m->upstreams) {
 		g = CONTAINER_OF(l, struct group, link);
 		if (g->implicit && g->default_port == default_port && span_eq(g->name, host_port))
 			return g;
@@ -433,7 +445,8 @@ struct group *group_implicit(struct conf_call *c, unsigned word, struct span hos
 	return g;
 }
 
-struct group *group_of_addrs(struct req *r, struct span host, const struct net_addr *addrs, size_t n)
+struct group *group_of_addrs(struct req *r, struct span host, const struct net_addr *addrs,
+			     size_t n)
 {
 	struct group *g = arena_zalloc(&r->arena, sizeof(*g));
 	struct group_server *s = arena_zalloc(&r->arena, sizeof(*s));
@@ -451,7 +464,8 @@ struct group *group_of_addrs(struct req *r, struct span host, const struct net_a
 	s->text = s->host = host;
 	s->addrs = addrs;
 	s->naddrs = n;
-	s->proto = (struct group_member){.server = host, .weight = 1, .max_fails = 1, .fail_timeout_ms = 10 * SECOND};
+	s->proto = (struct group_member){
+		.server = host, .weight = 1, .max_fails = 1, .fail_timeout_ms = 10 * SECOND};
 	g->servers = s;
 	g->nservers = 1;
 	return members_fill(g) ? g : NULL;

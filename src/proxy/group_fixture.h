@@ -1,5 +1,5 @@
-/* For the tests of this room: a snapshot made of the text of an http block that knows nothing but upstream blocks and
- * the variable $k. Names resolve as opener_memory says. */
+/* For the tests of this room: a snapshot made of the text of an http block that knows nothing but
+ * upstream blocks and the variable $k. Names resolve as opener_memory says. */
 #pragma once
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,12 +17,13 @@ struct group_fixture {
 	struct http_main http;
 	struct conf_ctx ctx;
 	struct opener_memory opener;
-	int result;            /* of conf_apply_all */
+	int result; /* of conf_apply_all */
 };
 
 static inline int fixture_http(struct conf_call *c)
 {
-	static const struct var vars[] = {{.name = SPAN_INIT("k"), .flags = VAR_CHANGEABLE}, {.name = {NULL, 0}}};
+	static const struct var vars[] = {{.name = SPAN_INIT("k"), .flags = VAR_CHANGEABLE},
+					  {.name = {NULL, 0}}};
 	struct http_main *m = c->ctx->snapshot->http;
 	struct conf_scope *s = conf_scope_new(c, IN_HTTP, m);
 
@@ -81,7 +82,7 @@ static inline struct span fixture_problem(struct group_fixture *f, unsigned i)
 {
 	struct list *l;
 
-	list_each(l, &f->ctx.errors_list)
+	list_each (l, &f->ctx.errors_list)
 		if (i-- == 0)
 			return CONTAINER_OF(l, struct conf_error, link)->message;
 	return SPAN("");

@@ -37,14 +37,16 @@ static void wrong_servers(void **state)
 	expect_error("server 127.0.0.1/x;", "invalid host in upstream \"127.0.0.1/x\"");
 	expect_error("server [::1;", "invalid host in upstream \"[::1\"");
 	expect_error("server [::z];", "invalid IPv6 address in upstream \"[::z]\"");
-	expect_problem("upstream u { server 127.0.0.1; } upstream U { server 127.0.0.1; }", CONF_ERR,
-		       "duplicate upstream \"U\"");
+	expect_problem("upstream u { server 127.0.0.1; } upstream U { server 127.0.0.1; }",
+		       CONF_ERR, "duplicate upstream \"U\"");
 }
 
 static void wrong_parameters(void **state)
 {
-	static const char *const words[] = {"weight=0", "weight=x", "weight=-1", "max_fails=x", "max_fails=-1",
-		"fail_timeout=x", "fail_timeout=500ms", "max_conns=x", "foo", "weight=3000000000"};
+	static const char *const words[] = {"weight=0",		  "weight=x",	  "weight=-1",
+					    "max_fails=x",	  "max_fails=-1", "fail_timeout=x",
+					    "fail_timeout=500ms", "max_conns=x",  "foo",
+					    "weight=3000000000"};
 	char text[128], message[128];
 
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
@@ -52,9 +54,12 @@ static void wrong_parameters(void **state)
 		snprintf(message, sizeof(message), "invalid parameter \"%s\"", words[i]);
 		expect_error(text, message);
 	}
-	expect_error("server 127.0.0.1 slow_start=3s;", "parameter \"slow_start=3s\" is not supported yet");
-	expect_error("ip_hash; server 127.0.0.1 backup;", "balancing method does not support parameter \"backup\"");
-	expect_error("server 127.0.0.1; keepalive x;", "invalid value \"x\" in \"keepalive\" directive");
+	expect_error("server 127.0.0.1 slow_start=3s;",
+		     "parameter \"slow_start=3s\" is not supported yet");
+	expect_error("ip_hash; server 127.0.0.1 backup;",
+		     "balancing method does not support parameter \"backup\"");
+	expect_error("server 127.0.0.1; keepalive x;",
+		     "invalid value \"x\" in \"keepalive\" directive");
 	expect_error("server 127.0.0.1; hash $k foo;", "invalid parameter \"foo\"");
 	expect_error("server 127.0.0.1; random foo;", "invalid parameter \"foo\"");
 	expect_error("server 127.0.0.1; random two foo;", "invalid parameter \"foo\"");
@@ -65,7 +70,8 @@ static void warnings(void **state)
 {
 	expect_problem("upstream u { server 127.0.0.1; hash $k; least_conn; }", CONF_OK,
 		       "load balancing method redefined");
-	expect_problem("upstream u { server 127.0.0.1; keepalive 5; least_conn; keepalive_timeout 5s; zone z 64k; }",
+	expect_problem("upstream u { server 127.0.0.1; keepalive 5; least_conn; keepalive_timeout "
+		       "5s; zone z 64k; }",
 		       CONF_OK, "");
 	expect_problem("upstream u { server nobody.invalid:81; }", CONF_OK,
 		       "host not found in upstream \"nobody.invalid:81\"");
@@ -74,7 +80,8 @@ static void warnings(void **state)
 static void parameters(void **state)
 {
 	struct group_fixture f;
-	struct group *g = fixture_group(&f,
+	struct group *g = fixture_group(
+		&f,
 		"server 10.0.0.1 weight=3 max_fails=4 fail_timeout=1m max_conns=7; least_conn;"
 		"server [::1]:81 down; server unix:/run/x backup; server 10.0.0.1; keepalive 9; "
 		"keepalive_requests 10; keepalive_time 20s; keepalive_timeout 30s;");
@@ -124,12 +131,13 @@ static int request(struct group *g, bool failed)
 static void failing_and_coming_back(void **state)
 {
 	struct group_fixture f;
-	struct group *g = fixture_group(&f, "server 127.0.0.1:1 max_fails=2 fail_timeout=10; server 127.0.0.1:2;");
+	struct group *g = fixture_group(
+		&f, "server 127.0.0.1:1 max_fails=2 fail_timeout=10; server 127.0.0.1:2;");
 
 	co_sched.now_ms = 1000000;
 	assert_int_equal(request(g, true), 0);
 	assert_int_equal(request(g, false), 1);
-	assert_int_equal(request(g, true), 0);  /* second failure: suspended */
+	assert_int_equal(request(g, true), 0); /* second failure: suspended */
 	for (int i = 0; i < 5; i++)
 		assert_int_equal(request(g, false), 1);
 	co_sched.now_ms += 10000;
@@ -144,7 +152,8 @@ static void failing_and_coming_back(void **state)
 static void one_probe_at_a_time(void **state)
 {
 	struct group_fixture f;
-	struct group *g = fixture_group(&f, "server 127.0.0.1:1 weight=100; server 127.0.0.1:2 max_fails=0;");
+	struct group *g =
+		fixture_group(&f, "server 127.0.0.1:1 weight=100; server 127.0.0.1:2 max_fails=0;");
 	struct pick probe, p;
 
 	co_sched.now_ms = 1000000;
@@ -172,7 +181,8 @@ static void one_probe_at_a_time(void **state)
 static void forgetting_needs_a_later_success(void **state)
 {
 	struct group_fixture f;
-	struct group *g = fixture_group(&f, "server 127.0.0.1:1 max_fails=3; server 127.0.0.1:2 down;");
+	struct group *g =
+		fixture_group(&f, "server 127.0.0.1:1 max_fails=3; server 127.0.0.1:2 down;");
 	struct peer *peer = g->members[0].peer;
 
 	co_sched.now_ms = 1000000;
@@ -189,8 +199,9 @@ static void forgetting_needs_a_later_success(void **state)
 static void busy_or_dead(void **state)
 {
 	struct group_fixture f;
-	struct group *g = fixture_group(&f, "server 127.0.0.1:1 max_conns=1; server 127.0.0.1:2 max_conns=2; "
-					    "server 127.0.0.1:3 down;");
+	struct group *g =
+		fixture_group(&f, "server 127.0.0.1:1 max_conns=1; server 127.0.0.1:2 max_conns=2; "
+				  "server 127.0.0.1:3 down;");
 	struct pick p[4];
 
 	for (int i = 0; i < 3; i++) {
@@ -201,7 +212,8 @@ static void busy_or_dead(void **state)
 	assert_int_equal(pick_next(&p[3]), FAIL_UPSTREAM_BUSY);
 	pick_end(&p[0], true);
 	pick_init(&p[3], g, NULL);
-	assert_int_equal(pick_next(&p[3]), FAIL_UPSTREAM_BUSY); /* the first is suspended, the second full */
+	assert_int_equal(pick_next(&p[3]),
+			 FAIL_UPSTREAM_BUSY); /* the first is suspended, the second full */
 	pick_end(&p[1], true);
 	pick_end(&p[2], true);
 	assert_int_equal(pick_next(&p[3]), FAIL_UPSTREAM_NO_LIVE);
@@ -272,7 +284,8 @@ static int peers_known(void)
 static void reload_keeps_peers(void **state)
 {
 	struct group_fixture old, new;
-	struct group *g = fixture_group(&old, "server 127.0.0.1:1 weight=2; server 127.0.0.1:2; server 127.0.0.1:3;");
+	struct group *g = fixture_group(
+		&old, "server 127.0.0.1:1 weight=2; server 127.0.0.1:2; server 127.0.0.1:3;");
 	struct peer *first = g->members[0].peer, *third = g->members[2].peer;
 	struct pick p;
 
@@ -280,7 +293,8 @@ static void reload_keeps_peers(void **state)
 	assert_int_equal(request(g, false), 1);
 	pick_init(&p, g, NULL);
 	assert_int_equal(pick_next(&p), FAIL_OK); /* in flight over the reload */
-	g = fixture_group(&new, "server 127.0.0.1:1 weight=2; server 127.0.0.1:3; server 127.0.0.1:4;");
+	g = fixture_group(&new,
+			  "server 127.0.0.1:1 weight=2; server 127.0.0.1:3; server 127.0.0.1:4;");
 	assert_ptr_equal(g->members[0].peer, first);
 	assert_ptr_equal(g->members[1].peer, third);
 	assert_int_equal(first->requests, 1);
@@ -374,11 +388,19 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(wrong_servers), cmocka_unit_test(wrong_parameters), cmocka_unit_test(warnings),
-		cmocka_unit_test(parameters), cmocka_unit_test(failing_and_coming_back),
-		cmocka_unit_test(one_probe_at_a_time), cmocka_unit_test(forgetting_needs_a_later_success),
-		cmocka_unit_test(busy_or_dead), cmocka_unit_test(the_only_one), cmocka_unit_test(many_members),
-		cmocka_unit_test(reload_keeps_peers), cmocka_unit_test(names_change), cmocka_unit_test(unresolved_name),
+		cmocka_unit_test(wrong_servers),
+		cmocka_unit_test(wrong_parameters),
+		cmocka_unit_test(warnings),
+		cmocka_unit_test(parameters),
+		cmocka_unit_test(failing_and_coming_back),
+		cmocka_unit_test(one_probe_at_a_time),
+		cmocka_unit_test(forgetting_needs_a_later_success),
+		cmocka_unit_test(busy_or_dead),
+		cmocka_unit_test(the_only_one),
+		cmocka_unit_test(many_members),
+		cmocka_unit_test(reload_keeps_peers),
+		cmocka_unit_test(names_change),
+		cmocka_unit_test(unresolved_name),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

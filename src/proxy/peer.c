@@ -1,5 +1,5 @@
-/* The registries of peers and of group states: what outlives snapshots. One lock for both; nobody takes a
- * group's lock under it. */
+/* The registries of peers and of group states: what outlives snapshots. One lock for both; nobody
+ * takes a group's lock under it. */
 #include "base/pool.h"
 #include "io/loop.h"
 #include "proxy/group.h"
@@ -25,7 +25,8 @@ static bool id_take(struct ids *ids, unsigned *id)
 	ids->hint = w;
 	if (w == ids->words) {
 		unsigned words = w ? 2 * w : 4;
-		uint64_t *used = words * 64 <= IDS_MAX ? mem_resize(ids->used, words * sizeof(*used)) : NULL;
+		uint64_t *used =
+			words * 64 <= IDS_MAX ? mem_resize(ids->used, words * sizeof(*used)) : NULL;
 
 		if (!used)
 			return false;
@@ -144,7 +145,8 @@ static uint64_t peer_hash(const struct group_state *s, struct span text, unsigne
 	return hash_bytes(text.p, text.n) ^ ((uint64_t)s->id << 32) ^ nth;
 }
 
-static struct peer *peer_find(const struct group_state *s, struct span text, unsigned nth, uint64_t hash)
+static struct peer *peer_find(const struct group_state *s, struct span text, unsigned nth,
+			      uint64_t hash)
 {
 	for (struct hash_node *n = hash_first(&peers, hash); n; n = hash_next(n)) {
 		struct peer *p = CONTAINER_OF(n, struct peer, node);
@@ -228,7 +230,7 @@ void peers_each(void (*fn)(struct peer *p, void *arg), void *arg)
 	struct hash_node *n;
 
 	pthread_mutex_lock(&registry_lock);
-	HASH_EACH(n, &peers)
+	HASH_EACH (n, &peers)
 		fn(CONTAINER_OF(n, struct peer, node), arg);
 	pthread_mutex_unlock(&registry_lock);
 }

@@ -1,4 +1,5 @@
-/* One request's way through a group: choosing a peer, and what its end means for the peer. nginx's rules. */
+/* One request's way through a group: choosing a peer, and what its end means for the peer. nginx's
+ * rules. */
 #include "io/loop.h"
 #include "proxy/group.h"
 
@@ -34,7 +35,8 @@ static bool is_suspended(const struct group_member *m, uint64_t now_ms)
 {
 	const struct peer *peer = m->peer;
 
-	if (m->max_fails == 0 || atomic_load_explicit(&peer->fails, memory_order_relaxed) < (unsigned)m->max_fails)
+	if (m->max_fails == 0 ||
+	    atomic_load_explicit(&peer->fails, memory_order_relaxed) < (unsigned)m->max_fails)
 		return false;
 	return now_ms - atomic_load_explicit(&peer->checked_ms, memory_order_relaxed) <=
 	       (uint64_t)m->fail_timeout_ms;
@@ -42,7 +44,8 @@ static bool is_suspended(const struct group_member *m, uint64_t now_ms)
 
 static bool is_full(const struct group_member *m)
 {
-	return m->max_conns && atomic_load_explicit(&m->peer->active, memory_order_relaxed) >= (unsigned)m->max_conns;
+	return m->max_conns && atomic_load_explicit(&m->peer->active, memory_order_relaxed) >=
+				       (unsigned)m->max_conns;
 }
 
 /* All but max_conns. */
@@ -50,7 +53,8 @@ static bool is_willing(const struct pick *p, const struct group_member *m, uint6
 {
 	const struct group *g = p->group;
 
-	if (!m->peer || m->gone || m->down || m->backup != p->on_backup || pick_tried(p, (size_t)(m - g->members)))
+	if (!m->peer || m->gone || m->down || m->backup != p->on_backup ||
+	    pick_tried(p, (size_t)(m - g->members)))
 		return false;
 	return g->single || !is_suspended(m, now_ms);
 }
@@ -64,7 +68,8 @@ static void chosen(struct pick *p, struct group_member *m, uint64_t now_ms)
 {
 	struct peer *peer = m->peer;
 
-	if (now_ms - atomic_load_explicit(&peer->checked_ms, memory_order_relaxed) > (uint64_t)m->fail_timeout_ms)
+	if (now_ms - atomic_load_explicit(&peer->checked_ms, memory_order_relaxed) >
+	    (uint64_t)m->fail_timeout_ms)
 		atomic_store_explicit(&peer->checked_ms, now_ms, memory_order_relaxed);
 	atomic_fetch_add_explicit(&peer->requests, 1, memory_order_relaxed);
 	set_tried(p, (size_t)(m - p->group->members));
@@ -79,7 +84,8 @@ static enum fail pick_only(struct pick *p)
 
 	if (m->down || pick_tried(p, 0))
 		return FAIL_UPSTREAM_NO_LIVE;
-	if (atomic_fetch_add_explicit(&peer->active, 1, memory_order_relaxed) >= (unsigned)m->max_conns &&
+	if (atomic_fetch_add_explicit(&peer->active, 1, memory_order_relaxed) >=
+		    (unsigned)m->max_conns &&
 	    m->max_conns) {
 		atomic_fetch_sub_explicit(&peer->active, 1, memory_order_relaxed);
 		return FAIL_UPSTREAM_BUSY;
@@ -136,7 +142,8 @@ enum fail pick_next(struct pick *p)
 	if (!g->resolving && g->single)
 		return pick_only(p);
 	if (g->nmembers > 64 * ARRAY_LEN(p->tried) && !p->tried_more) {
-		p->tried_more = p->req ? arena_zalloc(&p->req->arena, (g->nmembers / 64 + 1) * 8) : NULL;
+		p->tried_more =
+			p->req ? arena_zalloc(&p->req->arena, (g->nmembers / 64 + 1) * 8) : NULL;
 		if (!p->tried_more)
 			return FAIL_NO_MEMORY;
 	}

@@ -15,8 +15,10 @@ struct idle_group {
 static _Thread_local struct {
 	bool ready;
 	struct slab slab;
-	struct list **peers; unsigned npeers;         /* by peer id: idle connections, the newest first */
-	struct idle_group **groups; unsigned ngroups; /* by group state id */
+	struct list **peers;
+	unsigned npeers; /* by peer id: idle connections, the newest first */
+	struct idle_group **groups;
+	unsigned ngroups; /* by group state id */
 	unsigned idle;
 } pool;
 
@@ -186,7 +188,7 @@ static struct upconn *pool_take(const struct peer *peer, uint64_t identity)
 
 	if (!idle)
 		return NULL;
-	list_each(l, idle) {
+	list_each (l, idle) {
 		struct upconn *u = CONTAINER_OF(l, struct upconn, link);
 
 		if (u->identity == identity) {
@@ -243,8 +245,9 @@ static int bind_local(int fd, const struct upconn_want *w)
 	int family = w->bind->sa.sa_family, on = 1, r = 0;
 
 	if (w->bind_transparent)
-		r = family == AF_INET6 ? sys->setsockopt(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, &on, sizeof(on))
-				       : sys->setsockopt(fd, IPPROTO_IP, IP_TRANSPARENT, &on, sizeof(on));
+		r = family == AF_INET6
+			    ? sys->setsockopt(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, &on, sizeof(on))
+			    : sys->setsockopt(fd, IPPROTO_IP, IP_TRANSPARENT, &on, sizeof(on));
 	if (r < 0)
 		return r;
 	/* The port is chosen at connect(), so that one local port serves many servers. */
@@ -298,7 +301,8 @@ static enum fail fail_of_connect(int err)
 	}
 }
 
-static enum fail start_tls(struct pick *p, const struct upconn_want *w, struct upconn *u, uint64_t deadline)
+static enum fail start_tls(struct pick *p, const struct upconn_want *w, struct upconn *u,
+			   uint64_t deadline)
 {
 	int r = tls_connect(&u->stream, w->tls, deadline);
 
@@ -361,7 +365,8 @@ static struct upconn *take_from_others(struct peer *peer, const struct upconn_wa
 	return NULL;
 }
 
-enum fail upconn_take(struct pick *p, const struct upconn_want *w, struct upconn **out, int64_t *connect_us)
+enum fail upconn_take(struct pick *p, const struct upconn_want *w, struct upconn **out,
+		      int64_t *connect_us)
 {
 	struct peer *peer = p->member->peer;
 	struct upconn *u = w->fresh ? NULL : pool_take(peer, w->identity);

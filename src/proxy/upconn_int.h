@@ -4,12 +4,13 @@
 
 /* A connection without its thread. */
 struct upconn_gift {
-	int fd;            /* -1: none */
+	int fd; /* -1: none */
 	uint64_t opened_ms;
 	uint32_t requests;
 };
 
-/* The calling thread can be asked from now on, until it leaves. Its loop must run on for a turn after it has left. */
+/* The calling thread can be asked from now on, until it leaves. Its loop must run on for a turn
+ * after it has left. */
 void upconn_share_join(void);
 void upconn_share_leave(void);
 /* An idle plain connection of another thread; out->fd is the caller's. Waits a few ms at most. */

@@ -1,20 +1,21 @@
-/* Handing idle connections from one thread to another. Who has none asks the thread that parked one last and
- * waits a moment; only the descriptor travels. A thread never gives its last one away: two threads that take
- * turns would else hand the same connection to and fro for every request. */
+/* Handing idle connections from one thread to another. Who has none asks the thread that parked one
+ * last and waits a moment; only the descriptor travels. A thread never gives its last one away: two
+ * threads that take turns would else hand the same connection to and fro for every request. */
 #include "base/pool.h"
 #include "conf/snapshot.h"
 #include "proxy/upconn_int.h"
 
 #define ASK_MS 5 /* longest wait for an answer */
 
-/* Between post and run the struct belongs to the receiver; co and answered are the asker's alone. */
+/* Between post and run the struct belongs to the receiver; co and answered are the asker's alone.
+ */
 struct handover {
 	struct io_msg msg;
-	struct peer *peer;   /* referenced */
+	struct peer *peer; /* referenced */
 	uint64_t identity;
 	struct upconn_gift gift;
-	unsigned asker;      /* thread */
-	struct co *co;       /* waits; NULL: it has given up */
+	unsigned asker; /* thread */
+	struct co *co;	/* waits; NULL: it has given up */
 	bool answered;
 };
 
@@ -101,7 +102,10 @@ bool upconn_ask(struct peer *peer, uint64_t identity, struct upconn_gift *out)
 	h = mem_zalloc(sizeof(*h));
 	if (!h)
 		return false;
-	*h = (struct handover){.peer = peer, .identity = identity, .gift = {.fd = -1}, .asker = io_loop_index(),
+	*h = (struct handover){.peer = peer,
+			       .identity = identity,
+			       .gift = {.fd = -1},
+			       .asker = io_loop_index(),
 			       .co = co_current()};
 	peer_ref(peer);
 	if (!post_to(other, h, asked)) {

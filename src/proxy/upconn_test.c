@@ -135,7 +135,8 @@ static void last_in_first_out(void **state)
 
 static void socket_options(void **state)
 {
-	struct upconn_want w = {.connect_timeout_ms = 1000, .keepalive_socket = true, .sndbuf = 65536};
+	struct upconn_want w = {
+		.connect_timeout_ms = 1000, .keepalive_socket = true, .sndbuf = 65536};
 	struct sockaddr_in in;
 	socklen_t len = sizeof(in), size = sizeof(int);
 	struct net_addr local;
@@ -158,7 +159,8 @@ static void socket_options(void **state)
 
 static void identities_do_not_mix(void **state)
 {
-	struct upconn_want one = {.identity = 1, .connect_timeout_ms = 1000}, two = {.identity = 2, .connect_timeout_ms = 1000};
+	struct upconn_want one = {.identity = 1, .connect_timeout_ms = 1000},
+			   two = {.identity = 2, .connect_timeout_ms = 1000};
 	struct upconn *a, *b;
 
 	make_group("");
@@ -398,11 +400,18 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(last_in_first_out), cmocka_unit_test(socket_options),
-		cmocka_unit_test(identities_do_not_mix), cmocka_unit_test(dead_ones_are_dropped),
-		cmocka_unit_test(the_oldest_goes), cmocka_unit_test(limits), cmocka_unit_test(idle_timeout),
-		cmocka_unit_test(refused), cmocka_unit_test(connect_times_out), cmocka_unit_test(detached),
-		cmocka_unit_test(no_memory), cmocka_unit_test(handed_over),
+		cmocka_unit_test(last_in_first_out),
+		cmocka_unit_test(socket_options),
+		cmocka_unit_test(identities_do_not_mix),
+		cmocka_unit_test(dead_ones_are_dropped),
+		cmocka_unit_test(the_oldest_goes),
+		cmocka_unit_test(limits),
+		cmocka_unit_test(idle_timeout),
+		cmocka_unit_test(refused),
+		cmocka_unit_test(connect_times_out),
+		cmocka_unit_test(detached),
+		cmocka_unit_test(no_memory),
+		cmocka_unit_test(handed_over),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

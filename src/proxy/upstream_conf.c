@@ -16,7 +16,8 @@ static int bad_param(struct conf_call *c, unsigned word)
 
 /* ---- server ---- */
 
-static const char *const later_params[] = {"slow_start=", "route=", "service=", "sid=", "tag=", "zone="};
+static const char *const later_params[] = {
+	"slow_start=", "route=", "service=", "sid=", "tag=", "zone="};
 
 static bool number_param(struct span value, int64_t low, int *out)
 {
@@ -69,7 +70,8 @@ static int server_param(struct conf_call *c, unsigned word, struct group *g, str
 	}
 	if (span_eq(w, SPAN("backup"))) {
 		if (!takes_backup(g))
-			return conf_error(c, word, "balancing method does not support parameter \"backup\"");
+			return conf_error(c, word,
+					  "balancing method does not support parameter \"backup\"");
 		m->backup = true;
 		return CONF_OK;
 	}
@@ -77,7 +79,8 @@ static int server_param(struct conf_call *c, unsigned word, struct group *g, str
 		m->down = true;
 		return CONF_OK;
 	}
-	if (span_eq(w, SPAN("resolve"))) { /* all are resolved again; this one by the configured resolver */
+	if (span_eq(w, SPAN("resolve"))) { /* all are resolved again; this one by the configured
+					      resolver */
 		s->resolve = true;
 		return CONF_OK;
 	}
@@ -155,7 +158,8 @@ static int set_keepalive(struct conf_call *c)
 	struct group *g = group_of_call(c);
 
 	if (!number_param(conf_arg(c, 1), 0, &g->keepalive))
-		return conf_error(c, 1, "invalid value \"%.*s\" in \"keepalive\" directive", SPAN_ARG(conf_arg(c, 1)));
+		return conf_error(c, 1, "invalid value \"%.*s\" in \"keepalive\" directive",
+				  SPAN_ARG(conf_arg(c, 1)));
 	if (conf_nargs(c) == 2 && !span_eq(conf_arg(c, 2), SPAN("local")))
 		return bad_param(c, 2);
 	return CONF_OK;
@@ -174,7 +178,8 @@ static int set_keepalive_requests(struct conf_call *c)
 static int set_msec(struct conf_call *c, int64_t *out)
 {
 	if (!conf_parse_msec(conf_arg(c, 1), out))
-		return conf_error(c, 1, "\"%.*s\" directive invalid value", SPAN_ARG(conf_arg(c, 0)));
+		return conf_error(c, 1, "\"%.*s\" directive invalid value",
+				  SPAN_ARG(conf_arg(c, 0)));
 	return CONF_OK;
 }
 
@@ -256,9 +261,11 @@ static int set_upstream(struct conf_call *c)
 }
 
 static const struct conf_row rows[] = {
-	MBLOCK("upstream", IN_HTTP, 1, 1, set_upstream, "A group of servers that proxy_pass and friends can name."),
+	MBLOCK("upstream", IN_HTTP, 1, 1, set_upstream,
+	       "A group of servers that proxy_pass and friends can name."),
 	MCUSTOM("server", IN_UPSTREAM, 1, 255, CONF_MULTI, set_server,
-		"ADDRESS [weight= max_fails= fail_timeout= max_conns= backup down]: one server of the group."),
+		"ADDRESS [weight= max_fails= fail_timeout= max_conns= backup down]: one server of "
+		"the group."),
 	MCUSTOM("least_conn", IN_UPSTREAM, 0, 0, CONF_MULTI, set_least_conn,
 		"Chooses the server with the fewest requests in flight, by weight."),
 	MCUSTOM("ip_hash", IN_UPSTREAM, 0, 0, CONF_MULTI, set_ip_hash,
@@ -280,7 +287,8 @@ static const struct conf_row rows[] = {
 	MCUSTOM("resolver_timeout", IN_UPSTREAM, 1, 1, 0, set_resolver_timeout,
 		"Accepted; questions in the background wait 30s."),
 	MCUSTOM("zone", IN_UPSTREAM, 1, 2, 0, set_zone,
-		"Accepted; groups are shared by all threads and keep their state over reloads without it."),
+		"Accepted; groups are shared by all threads and keep their state over reloads "
+		"without it."),
 	MEND,
 };
 

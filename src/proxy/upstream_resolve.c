@@ -1,18 +1,18 @@
-/* Names of groups resolved again in the background: a tick on thread 0 starts a coroutine for each name of the
- * current snapshot that is due. It holds the snapshot while it asks. */
+/* Names of groups resolved again in the background: a tick on thread 0 starts a coroutine for each
+ * name of the current snapshot that is due. It holds the snapshot while it asks. */
 #include "base/pool.h"
 #include "io/loop.h"
 #include "net/resolver.h"
 #include "proxy/group.h"
 #include "serve/core.h"
 
-#define TICK_MS     1000
-#define LOOKUPS_MAX 8  /* at the same time */
+#define TICK_MS	    1000
+#define LOOKUPS_MAX 8 /* at the same time */
 #define ADDRS_MAX   64
 #define TTL_MIN_S   1
 #define TTL_MAX_S   3600
 #define TTL_NONE_S  60 /* the answer has none: a hosts file */
-#define RETRY_S     5  /* after a failure; doubled up to RETRY_MAX_S while there are old addresses */
+#define RETRY_S	    5 /* after a failure; doubled up to RETRY_MAX_S while there are old addresses */
 #define RETRY_MAX_S 60
 #define TIMEOUT_S   30
 
@@ -41,11 +41,13 @@ static struct resolver *http_resolver(const struct group *g)
 	return l->resolver;
 }
 
-/* What the system resolved when the configuration was read is asked of the system again: another resolver may see other
- * addresses (split horizon). The configured one is for servers that say `resolve`. */
+/* What the system resolved when the configuration was read is asked of the system again: another
+ * resolver may see other addresses (split horizon). The configured one is for servers that say
+ * `resolve`. */
 static struct resolver *resolver_of(const struct group *g, const struct group_server *s)
 {
-	static const struct resolver_conf conf = {.ipv4 = true, .ipv6 = true, .timeout_ms = TIMEOUT_S * SECOND};
+	static const struct resolver_conf conf = {
+		.ipv4 = true, .ipv6 = true, .timeout_ms = TIMEOUT_S * SECOND};
 
 	if (s->resolve)
 		return g->resolver ? g->resolver : http_resolver(g);
@@ -61,8 +63,8 @@ static void answered(struct lookup *l, int n, int64_t ttl_s)
 	for (int i = 0; i < n; i++)
 		addr_set_port(&l->addrs[i].sa, s->port);
 	if (group_server_update(l->group, s, l->addrs, (size_t)n))
-		log_msg(NULL, LOG_INFO, 0, "upstream \"%.*s\": \"%.*s\" has %d address%s now", SPAN_ARG(l->group->name),
-			SPAN_ARG(s->host), n, n == 1 ? "" : "es");
+		log_msg(NULL, LOG_INFO, 0, "upstream \"%.*s\": \"%.*s\" has %d address%s now",
+			SPAN_ARG(l->group->name), SPAN_ARG(s->host), n, n == 1 ? "" : "es");
 	s->failed = 0;
 	ttl_s = ttl_s <= 0 ? TTL_NONE_S : MIN_OF(MAX_OF(ttl_s, TTL_MIN_S), TTL_MAX_S);
 	s->due_ms = io_now_ms() + (uint64_t)ttl_s * SECOND;
@@ -75,8 +77,8 @@ static void not_answered(struct lookup *l)
 	unsigned wait_s = MIN_OF(RETRY_S << MIN_OF(s->failed, 4U), RETRY_MAX_S);
 
 	if (s->failed++ == 0)
-		log_msg(NULL, LOG_WARN, 0, "%.*s could not be resolved, upstream \"%.*s\"", SPAN_ARG(s->host),
-			SPAN_ARG(l->group->name));
+		log_msg(NULL, LOG_WARN, 0, "%.*s could not be resolved, upstream \"%.*s\"",
+			SPAN_ARG(s->host), SPAN_ARG(l->group->name));
 	if (l->group->tries[0] + l->group->tries[1] == 0)
 		wait_s = RETRY_S;
 	s->due_ms = io_now_ms() + (uint64_t)wait_s * SECOND;
@@ -91,7 +93,8 @@ static void lookup_run(void *arg)
 
 	l->co = co_current();
 	if (r)
-		n = resolver_lookup(r, l->server->host, l->addrs, ADDRS_MAX, &ttl_s, io_after(TIMEOUT_S * SECOND));
+		n = resolver_lookup(r, l->server->host, l->addrs, ADDRS_MAX, &ttl_s,
+				    io_after(TIMEOUT_S * SECOND));
 	if (n > 0)
 		answered(l, n, ttl_s);
 	else if (!co_cancelled())
@@ -144,7 +147,7 @@ static void tick(struct timer *t)
 	timer_start(&co_sched.wheel, t, io_now_ms() + TICK_MS);
 	if (!m)
 		return;
-	list_each(l, &m->upstreams) {
+	list_each (l, &m->upstreams) {
 		struct group *g = CONTAINER_OF(l, struct group, link);
 
 		if (g->resolving && (g->resolver || http_resolver(g)))
@@ -170,7 +173,7 @@ void upstream_resolve_stop(void)
 	if (!work.started)
 		return;
 	timer_stop(&co_sched.wheel, &work.tick);
-	list_each_safe(l, tmp, &work.running)
+	list_each_safe (l, tmp, &work.running)
 		co_cancel(CONTAINER_OF(l, struct lookup, link)->co);
 	for (int i = 0; i < 100 && work.nrunning; i++)
 		io_loop_turn(0);

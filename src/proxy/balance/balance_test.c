@@ -1,4 +1,5 @@
-/* Sequences were recorded from nginx 1.22: 127.0.0.1:18001.. are a..f; x, y, z refuse connections. */
+/* Sequences were recorded from nginx 1.22: 127.0.0.1:18001.. are a..f; x, y, z refuse connections.
+ */
 #include <pthread.h>
 #include "io/loop.h"
 #include "proxy/group_fixture.h"
@@ -15,10 +16,13 @@ static char *servers(const char *spec)
 		int port = i < 6 ? 18001 + (int)i : 18011 + (int)i - 6;
 
 		if (part.p[0] == 'u')
-			n += (size_t)snprintf(out + n, sizeof(out) - n, "server unix:/tmp/ng/u.sock");
+			n += (size_t)snprintf(out + n, sizeof(out) - n,
+					      "server unix:/tmp/ng/u.sock");
 		else
-			n += (size_t)snprintf(out + n, sizeof(out) - n, "server 127.0.0.1:%d", port);
-		n += (size_t)snprintf(out + n, sizeof(out) - n, "%.*s; ", (int)part.n - 1, part.p + 1);
+			n += (size_t)snprintf(out + n, sizeof(out) - n, "server 127.0.0.1:%d",
+					      port);
+		n += (size_t)snprintf(out + n, sizeof(out) - n, "%.*s; ", (int)part.n - 1,
+				      part.p + 1);
 	}
 	return out;
 }
@@ -103,7 +107,8 @@ static void expect(const char *method, const char *spec, const char *expected)
 static void round_robin(void **state)
 {
 	expect("", "a weight=5,b,c", "a a b a c a a a a b a c a a a a b a c a a a a b");
-	expect("", "a weight=4,b weight=3,c weight=2,d", "a b c a b d a c b a a b c a b d a c b a a b c a");
+	expect("", "a weight=4,b weight=3,c weight=2,d",
+	       "a b c a b d a c b a a b c a b d a c b a a b c a");
 	expect("", "a down,b,c backup", "b b b b b b");
 }
 
@@ -111,7 +116,8 @@ static void round_robin_failures(void **state)
 {
 	expect("", "x weight=6 max_fails=3,b weight=3,c weight=2",
 	       "xb c b xb c xb b c b b c b c b b c b c b b c b c b");
-	expect("", "x weight=6,b weight=3,c weight=2", "xb c b b c b c b b c b c b b c b c b b c b c b b");
+	expect("", "x weight=6,b weight=3,c weight=2",
+	       "xb c b b c b c b b c b c b b c b c b b c b c b b");
 	expect("", "x weight=6 max_fails=0,b weight=3,c weight=2",
 	       "xb c xb b xc b xc xb c b xb xc b xc b xc c xb b xc xb b c xb");
 	expect("", "x,y,c backup,d backup weight=2", "xyd c d d c d d c d");
@@ -124,8 +130,10 @@ static void round_robin_failures(void **state)
 
 static void least_conn_idle(void **state)
 {
-	expect("least_conn;", "a weight=3,b weight=2,c", "a b a c b a a b a c b a a b a c b a a b a c b a");
-	expect("least_conn;", "a weight=3,x weight=2,c", "a xa c a a a c a a a c a a a c a a a c a a a c a");
+	expect("least_conn;", "a weight=3,b weight=2,c",
+	       "a b a c b a a b a c b a a b a c b a a b a c b a");
+	expect("least_conn;", "a weight=3,x weight=2,c",
+	       "a xa c a a a c a a a c a a a c a a a c a a a c a");
 }
 
 static void ip_hash(void **state)
@@ -142,14 +150,18 @@ static void ip_hash(void **state)
 
 static void hash(void **state)
 {
-	expect_keyed("hash $k;", "a,b,c", text_key,
-		     "c b a b c c b a a b b b b c b a b a b b b a c b b c a a c a c c a c b a c c b b");
-	expect_keyed("hash $k;", "a weight=2,b,c weight=3,d down", text_key,
-		     "a b c c b c c c a c a c c c a c c a c c a b c a c a a c b c a a c a c c c c a c");
-	expect_keyed("hash $k;", "a,x,c", text_key,
-		     "c xc a a c c a a a a a a c c c a a a a c a a c c c c a a c a c c a c c a c c c a");
+	expect_keyed(
+		"hash $k;", "a,b,c", text_key,
+		"c b a b c c b a a b b b b c b a b a b b b a c b b c a a c a c c a c b a c c b b");
+	expect_keyed(
+		"hash $k;", "a weight=2,b,c weight=3,d down", text_key,
+		"a b c c b c c c a c a c c c a c c a c c a b c a c a a c b c a a c a c c c c a c");
+	expect_keyed(
+		"hash $k;", "a,x,c", text_key,
+		"c xc a a c c a a a a a a c c c a a a a c a a c c c c a a c a c c a c c a c c c a");
 	expect_keyed("hash $k;", "a,x max_fails=0,y max_fails=0,c", text_key,
-		     "c a xc yc yc xc a c a c a c yc xa xa yc c a c a xa yc c a a c yc xa yc xa yc xa a c c a "
+		     "c a xc yc yc xc a c a c a c yc xa xa yc c a c a xa yc c a a c yc xa yc xa yc "
+		     "xa a c c a "
 		     "xa yc xa yc");
 	expect("hash $k;", "a,b,c", "a b c a b c a b c");
 }
@@ -158,17 +170,22 @@ static void consistent_hash(void **state)
 {
 	const char *m = "hash $k consistent;";
 
-	expect_keyed(m, "a,b,c", text_key,
-		     "b b b a b b c b a c c b b c c c a b c c c c b c c b c c a b b b a a b c a a b b");
-	expect_keyed(m, "a weight=2,b,c weight=3,d down", text_key,
-		     "c b b a c b c c a a a a c c c c a b a c c c b a c c a c a b b b a a b c a a c c");
+	expect_keyed(
+		m, "a,b,c", text_key,
+		"b b b a b b c b a c c b b c c c a b c c c c b c c b c c a b b b a a b c a a b b");
+	expect_keyed(
+		m, "a weight=2,b,c weight=3,d down", text_key,
+		"c b b a c b c c a a a a c c c c a b a c c c b a c c a c a b b b a a b c a a c c");
 	expect_keyed(m, "a,x max_fails=0,y max_fails=0,c", text_key,
-		     "yxc xc xya a yxc xc yc yxc a c xyc yc yc c xc c xa c yxc c c xc yxc c c yxc yxc c a ya yxc "
+		     "yxc xc xya a yxc xc yc yxc a c xyc yc yc c xc c xa c yxc c c xc yxc c c yxc "
+		     "yxc c a ya yxc "
 		     "xyc a a yc c a a c xc");
-	expect_keyed(m, "a,u,c", text_key,
-		     "u c a a u u c u u u u u c c c c a c u c c c u u u u u c a a u c a a u c a a u u");
-	expect_keyed(m, "a,x,c", text_key,
-		     "xc c a a c c c c a c c c c c c c a c c c c c c c c c c c a a c c a a c c a a c c");
+	expect_keyed(
+		m, "a,u,c", text_key,
+		"u c a a u u c u u u u u c c c c a c u c c c u u u u u c a a u c a a u c a a u u");
+	expect_keyed(
+		m, "a,x,c", text_key,
+		"xc c a a c c c c a c c c c c c c a c c c c c c c c c c c a a c c a a c c a a c c");
 	expect(m, "a,b,c", "a b c a b c a b c");
 }
 
@@ -183,8 +200,9 @@ static char hold(struct group *g, struct pick *p)
 static void least_conn_busy(void **state)
 {
 	struct group_fixture f;
-	struct group *g = fixture_group(&f, "least_conn; server 127.0.0.1:18001 weight=2; server 127.0.0.1:18002; "
-					    "server 127.0.0.1:18003 backup;");
+	struct group *g = fixture_group(
+		&f, "least_conn; server 127.0.0.1:18001 weight=2; server 127.0.0.1:18002; "
+		    "server 127.0.0.1:18003 backup;");
 	struct pick p[8];
 	char out[9] = "";
 
@@ -204,8 +222,9 @@ static void least_conn_busy(void **state)
 static void random_balance(void **state)
 {
 	struct group_fixture f;
-	struct group *g = fixture_group(&f, "random; server 127.0.0.1:18001 weight=3; server 127.0.0.1:18002; "
-					    "server 127.0.0.1:18003 down; server 127.0.0.1:18004;");
+	struct group *g = fixture_group(
+		&f, "random; server 127.0.0.1:18001 weight=3; server 127.0.0.1:18002; "
+		    "server 127.0.0.1:18003 down; server 127.0.0.1:18004;");
 	int count[4] = {0};
 	struct pick p;
 
@@ -223,8 +242,9 @@ static void random_balance(void **state)
 static void random_two(void **state)
 {
 	struct group_fixture f;
-	struct group *g = fixture_group(&f, "random two least_conn; server 127.0.0.1:18001; server 127.0.0.1:18002; "
-					    "server 127.0.0.1:18003;");
+	struct group *g = fixture_group(
+		&f, "random two least_conn; server 127.0.0.1:18001; server 127.0.0.1:18002; "
+		    "server 127.0.0.1:18003;");
 	struct pick p[300];
 	int count[3] = {0};
 
@@ -239,8 +259,8 @@ static void random_two(void **state)
 
 /* ---- threads ---- */
 
-#define HAMMERS  2
-#define BLOWS    50000
+#define HAMMERS 2
+#define BLOWS	50000
 
 static void *hammer(void *arg)
 {
@@ -259,9 +279,10 @@ static void *hammer(void *arg)
 static void threads(void **state)
 {
 	struct group_fixture f;
-	struct group *g = fixture_group(&f, "server 127.0.0.1:18001 weight=3 max_fails=0; "
-					    "server 127.0.0.1:18002 weight=2 max_fails=5 fail_timeout=1; "
-					    "server 127.0.0.1:18003 max_conns=1 max_fails=0; ");
+	struct group *g =
+		fixture_group(&f, "server 127.0.0.1:18001 weight=3 max_fails=0; "
+				  "server 127.0.0.1:18002 weight=2 max_fails=5 fail_timeout=1; "
+				  "server 127.0.0.1:18003 max_conns=1 max_fails=0; ");
 	pthread_t t[HAMMERS];
 	uint64_t requests = 0;
 	int sum = 0;
@@ -294,10 +315,11 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(round_robin), cmocka_unit_test(round_robin_failures),
+		cmocka_unit_test(round_robin),	   cmocka_unit_test(round_robin_failures),
 		cmocka_unit_test(least_conn_idle), cmocka_unit_test(least_conn_busy),
-		cmocka_unit_test(ip_hash), cmocka_unit_test(hash), cmocka_unit_test(consistent_hash),
-		cmocka_unit_test(random_balance), cmocka_unit_test(random_two), cmocka_unit_test(threads),
+		cmocka_unit_test(ip_hash),	   cmocka_unit_test(hash),
+		cmocka_unit_test(consistent_hash), cmocka_unit_test(random_balance),
+		cmocka_unit_test(random_two),	   cmocka_unit_test(threads),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

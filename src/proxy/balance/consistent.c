@@ -1,6 +1,6 @@
-/* hash KEY consistent: ketama. Each server (not: each of its addresses) has 160 points per unit of weight on a
- * ring; a point is the CRC-32 of "host", a zero, "port" and the four bytes of the server's previous point, as in
- * Cache::Memcached::Fast. */
+/* hash KEY consistent: ketama. Each server (not: each of its addresses) has 160 points per unit of
+ * weight on a ring; a point is the CRC-32 of "host", a zero, "port" and the four bytes of the
+ * server's previous point, as in Cache::Memcached::Fast. */
 #include <stdlib.h>
 #include <zlib.h>
 #include "proxy/balance/smooth.h"
@@ -74,7 +74,9 @@ static int init(struct conf_call *c, struct group *g)
 	size_t n = 0, kept = 0;
 
 	for (size_t i = 0; i < g->nservers; i++)
-		n += g->servers[i].proto.backup ? 0 : (size_t)g->servers[i].proto.weight * POINTS_PER_WEIGHT;
+		n += g->servers[i].proto.backup
+			     ? 0
+			     : (size_t)g->servers[i].proto.weight * POINTS_PER_WEIGHT;
 	ring = arena_alloc(c->ctx->arena, sizeof(*ring) + (n + 1) * sizeof(ring->points[0]));
 	if (!ring)
 		return conf_error(c, 0, "out of memory");
@@ -114,7 +116,8 @@ static void start(struct group *g, struct pick *p)
 }
 
 /* Round robin among the server's addresses. */
-static struct group_member *choose_of_server(struct group *g, struct pick *p, unsigned server_no, uint64_t now)
+static struct group_member *choose_of_server(struct group *g, struct pick *p, unsigned server_no,
+					     uint64_t now)
 {
 	struct group_member *best = NULL;
 	int total = 0;
@@ -141,7 +144,8 @@ static int choose(struct group *g, struct pick *p)
 	if (leave_to_round_robin(g, p) || p->hash_key.n == 0 || ring->npoints == 0)
 		return balance_round_robin_choose(g, p);
 	if (p->rehash++ == 0)
-		p->hash_point = point_find(ring, (uint32_t)crc32(0, (const Bytef *)p->hash_key.p, (uInt)p->hash_key.n));
+		p->hash_point = point_find(ring, (uint32_t)crc32(0, (const Bytef *)p->hash_key.p,
+								 (uInt)p->hash_key.n));
 	for (;;) {
 		const struct ring_point *point = &ring->points[p->hash_point % ring->npoints];
 		struct group_member *m = choose_of_server(g, p, point->server_no, now);

@@ -1,5 +1,5 @@
-/* hash KEY: CRC-32 as memcached clients have it; a key whose member is dead is hashed again with a counter in
- * front of it, and added up. */
+/* hash KEY: CRC-32 as memcached clients have it; a key whose member is dead is hashed again with a
+ * counter in front of it, and added up. */
 #include <stdio.h>
 #include <zlib.h>
 #include "proxy/balance/weighted.h"

@@ -1,17 +1,21 @@
-/* least_conn: the fewest connections per unit of weight; among equals smooth weighted round robin. */
+/* least_conn: the fewest connections per unit of weight; among equals smooth weighted round robin.
+ */
 #include "proxy/balance/smooth.h"
 
 /* Connections of a per weight against those of b: <0, 0, >0. */
 static int load_cmp(const struct group_member *a, const struct group_member *b)
 {
-	uint64_t x = (uint64_t)atomic_load_explicit(&a->peer->active, memory_order_relaxed) * (uint64_t)b->weight;
-	uint64_t y = (uint64_t)atomic_load_explicit(&b->peer->active, memory_order_relaxed) * (uint64_t)a->weight;
+	uint64_t x = (uint64_t)atomic_load_explicit(&a->peer->active, memory_order_relaxed) *
+		     (uint64_t)b->weight;
+	uint64_t y = (uint64_t)atomic_load_explicit(&b->peer->active, memory_order_relaxed) *
+		     (uint64_t)a->weight;
 
 	return (x > y) - (x < y);
 }
 
 /* Round robin among those that carry as little as best, which is the first of them. */
-static struct group_member *choose_equal(struct group *g, struct pick *p, struct group_member *best, uint64_t now)
+static struct group_member *choose_equal(struct group *g, struct pick *p, struct group_member *best,
+					 uint64_t now)
 {
 	int total = 0;
 

@@ -1,5 +1,5 @@
-/* Smooth weighted round robin, in nginx's order. Every candidate gains its effective weight, the heaviest is
- * chosen (the first of equals) and pays the sum. */
+/* Smooth weighted round robin, in nginx's order. Every candidate gains its effective weight, the
+ * heaviest is chosen (the first of equals) and pays the sum. */
 #include "proxy/balance/smooth.h"
 
 int balance_round_robin_choose(struct group *g, struct pick *p)

@@ -1,4 +1,5 @@
-/* What the balancers share that map a number to a member: places on a line as long as the weights. */
+/* What the balancers share that map a number to a member: places on a line as long as the weights.
+ */
 #pragma once
 #include "proxy/group.h"
 
