@@ -9,7 +9,7 @@
 static struct cmdline c;
 static char err[256];
 
-#define PARSE(...) parse((char *[]){"sluice", __VA_ARGS__, NULL})
+#define PARSE(...) parse((char **)(const char *[]){"sluice", __VA_ARGS__, NULL})
 
 static int parse(char **argv)
 {
