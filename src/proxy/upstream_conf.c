@@ -1,6 +1,6 @@
 /* The `upstream {}` block and the directives in it. */
 #include "conf/conf.h"
-#include "proxy/group.h"
+#include "proxy/upconn.h"
 #include "serve/core.h"
 #include "serve/core_rows.h"
 
@@ -300,9 +300,15 @@ static int upstream_thread_start(void)
 	return upstream_resolve_start();
 }
 
+static void upstream_thread_stop(void)
+{
+	upstream_resolve_stop();
+	upconn_thread_fini();
+}
+
 const struct http_module upstream_module = {
 	.name = "upstream",
 	.confs = confs,
 	.thread_start = upstream_thread_start,
-	.thread_stop = upstream_resolve_stop,
+	.thread_stop = upstream_thread_stop,
 };
