@@ -204,6 +204,8 @@ static enum log_level fail_level(enum fail f)
 
 int req_fail(struct req *r, enum fail f)
 {
+	if (f == FAIL_CANCELLED && r->aborted)
+		f = FAIL_CLIENT_CLOSED;
 	r->fail = f;
 	fail_count(f);
 	if (f == FAIL_BODY_TOO_LARGE)

@@ -142,7 +142,8 @@ static enum fail keep(struct body_sink *k, struct span piece)
 	struct req_body *b = k->b;
 
 	if (b->fd < 0 && k->len + piece.n <= k->cap) {
-		memcpy(k->mem + k->len, piece.p, piece.n);
+		if (piece.n)
+			memcpy(k->mem + k->len, piece.p, piece.n);
 		k->len += piece.n;
 		b->length += (int64_t)piece.n;
 		return FAIL_OK;
