@@ -413,7 +413,8 @@ void upconn_thread_fini(void)
 		mem_free(pool.peers[i]);
 	mem_free(pool.groups);
 	mem_free(pool.peers);
-	if (pool.ready && pool.slab.nused == 0) /* a request that was cut off may hold one to the end */
+	if (pool.ready &&
+	    pool.slab.nused == 0) /* a request that was cut off may hold one to the end */
 		slab_fini(&pool.slab);
 	memset(&pool, 0, sizeof(pool));
 }
