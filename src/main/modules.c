@@ -9,9 +9,16 @@
  * filters. */
 #define HTTP_MODULES(X)                                                                            \
 	X(core_module)                                                                             \
+	X(ssl_module)                                                                              \
 	X(rewrite_module)                                                                          \
 	X(upstream_module)                                                                         \
-	X(proxy_module)
+	X(proxy_module)                                                                            \
+	X(try_files_module)                                                                        \
+	X(index_module)                                                                            \
+	X(static_module)                                                                           \
+	X(not_modified_module)                                                                     \
+	X(range_module)                                                                            \
+	X(headers_module)
 
 #define DECLARE(m) extern const struct http_module m;
 HTTP_MODULES(DECLARE)
