@@ -155,16 +155,20 @@ static MAY_SUSPEND enum fail head_read(struct head_reader *hr)
 	}
 }
 
-/* The head's spans point into the input buffer, which the body will reuse: they move to the arena as one block. */
+/* The head's spans point into the input buffer. Where a body or a tunnel will use that buffer while the request lives, they
+ * move to the arena as one block; otherwise nothing is read into it until the answer is out, and they stay. */
 static enum fail head_keep(struct head_reader *hr)
 {
 	struct req *r = &hr->h->req;
 	const char *from = hr->c->in.p + hr->c->in.start;
-	char *to = arena_copy(&r->arena, from, hr->h->head_in);
 
-	if (!to)
-		return FAIL_NO_MEMORY;
-	h1_rebase_request(&r->in, from, to);
+	if (r->in.chunked || r->in.content_length > 0 || r->in.upgrade || r->in.method == METHOD_CONNECT) {
+		char *to = arena_copy(&r->arena, from, hr->h->head_in);
+
+		if (!to)
+			return FAIL_NO_MEMORY;
+		h1_rebase_request(&r->in, from, to);
+	}
 	inbuf_take(&hr->c->in, hr->h->head_in);
 	r->request_length = (int64_t)hr->h->head_in;
 	if (hr->parser.ndropped)

@@ -109,7 +109,7 @@ struct server *vnames_find(const struct http_port *port, struct span host, struc
 	const struct vnames *v = port->names;
 	struct server *s;
 
-	if (!v || !host.n)
+	if (!v || !host.n || v->single)
 		return port->default_server;
 	s = vnames_hash_find(&v->exact, host);
 	if (!s)

@@ -13,6 +13,7 @@ struct vnames {
 	struct hash exact, wild_head /* ".example.com" */, wild_tail /* "www.example." */;
 	struct { const struct server_name *name; struct server *server; } *regexes;
 	size_t nregexes, regexes_cap;
+	bool single; /* one server and no captures to take: no look-up is needed */
 };
 
 struct port_server {

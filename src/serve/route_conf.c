@@ -82,6 +82,7 @@ static int port_names(struct conf_call *c, struct http_port *p)
 			if (name_register(&sc, p, s, &s->server_names[i]) != CONF_OK)
 				return CONF_ERR;
 	}
+	v->single = p->members.next == p->members.prev && !v->nregexes;
 	return CONF_OK;
 }
 
