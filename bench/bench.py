@@ -25,6 +25,19 @@ from harness import alive, children, free_port, poll  # noqa: E402
 NGINX, HAPROXY, WRK = "/usr/sbin/nginx", "/usr/sbin/haproxy", "/usr/bin/wrk"
 TICK = os.sysconf("SC_CLK_TCK")
 CORES = os.cpu_count()
+
+
+def raise_limit():
+    for n in (65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1]):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (n, max(n, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
+            return n
+        except (ValueError, OSError):
+            continue
+    return 1024
+
+
+LIMIT = raise_limit()  # descriptors
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 # name, wrk arguments, scheme, path, peers that take part
@@ -133,8 +146,8 @@ def nginx_like(name, binary, folder, origin_port):
     ports = {"http": free_port(), "https": free_port()}
     tag = name
     names = ("client_body", "proxy") if name == "sluice" else ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    conf = f"""daemon off; worker_processes 1; pid {folder}/{tag}.pid; error_log {folder}/{tag}.log error; worker_rlimit_nofile 60000;
-events {{ worker_connections 30000; }}
+    conf = f"""daemon off; worker_processes 1; pid {folder}/{tag}.pid; error_log {folder}/{tag}.log error; worker_rlimit_nofile {LIMIT};
+events {{ worker_connections {LIMIT // 2}; }}
 http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000000; keepalive_timeout 600s; client_max_body_size 0;
   default_type application/octet-stream; {temps(folder, tag, names)}
   upstream origin {{ server 127.0.0.1:{origin_port}; keepalive 256; keepalive_requests 100000000; }}
@@ -157,7 +170,7 @@ def haproxy(folder, origin_port):
                 f.write(g.read())
     conf = f"""global
     nbthread 1
-    maxconn 25000
+    maxconn {LIMIT // 2 - 200}
     ssl-default-bind-options ssl-min-ver TLSv1.3
 defaults
     mode http
@@ -247,16 +260,6 @@ def idle_memory(peer, scheme, n):
             s.close()
 
 
-def raise_limit():
-    for n in (65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1]):
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (n, max(n, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
-            return n
-        except (ValueError, OSError):
-            continue
-    return 1024
-
-
 def make_folder():
     folder = tempfile.mkdtemp(prefix="sluice-bench-")
     os.chmod(folder, 0o755)
@@ -313,7 +316,6 @@ def main():
     ap.add_argument("--no-memory", action="store_true")
     a = ap.parse_args()
     rounds, seconds = a.rounds or (1 if a.quick else 3), a.seconds or (2 if a.quick else 4)
-    limit = raise_limit()
     folder = make_folder()
     o = origin(folder)
     peers = []
@@ -345,7 +347,7 @@ def main():
             print(f"{name}: " + ", ".join(f"{n} {r['cpu_us']:.2f} us" for n, r in results[name].items()), file=sys.stderr, flush=True)
         memory = {}
         if not a.no_memory and not a.only:
-            plain = min(2000 if a.quick else 10000, limit // 2 - 1000)
+            plain = min(2000 if a.quick else 10000, LIMIT // 2 - 1000)
             for p in peers:
                 p.start()
                 try:
