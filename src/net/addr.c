@@ -176,8 +176,9 @@ bool addr_eq(const struct sockaddr *a, const struct sockaddr *b)
 
 		if (!x[0] != !y[0])
 			return false;
-		return strncmp(x + !x[0], y + !x[0], sizeof(struct sockaddr_un) -
-			       offsetof(struct sockaddr_un, sun_path) - !x[0]) == 0;
+		return strncmp(x + !x[0], y + !x[0],
+			       sizeof(struct sockaddr_un) - offsetof(struct sockaddr_un, sun_path) -
+				       !x[0]) == 0;
 	}
 	return addr_port(a) == addr_port(b) && span_eq(addr_bytes(a), addr_bytes(b));
 }

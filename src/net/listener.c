@@ -4,18 +4,18 @@
 #include "base/pool.h"
 #include "net/listener.h"
 
-#define THREADS_MAX  256
-#define ACCEPT_BATCH 8    /* per event; the socket is level-triggered, so the rest is told again */
-#define PAUSE_MS     500  /* when descriptors or memory have run out */
-#define SPREAD_SLACK 4    /* connections more than the emptiest thread that do not matter */
-#define HANDOVERS_KEPT 64 /* free messages kept per thread */
+#define THREADS_MAX    256
+#define ACCEPT_BATCH   8   /* per event; the socket is level-triggered, so the rest is told again */
+#define PAUSE_MS       500 /* when descriptors or memory have run out */
+#define SPREAD_SLACK   4   /* connections more than the emptiest thread that do not matter */
+#define HANDOVERS_KEPT 64  /* free messages kept per thread */
 
 /* What the threads know of each other. `pending` counts what was posted to the thread and has not
  * arrived: without it a burst would all go to the one that was the emptiest when it began. */
 struct net_thread {
 	_Alignas(64) atomic_uint conns; /* changed by its own thread only */
 	_Alignas(64) atomic_uint pending;
-	atomic_bool paused; /* by the ceiling: wants a resume when a connection closes */
+	atomic_bool paused;   /* by the ceiling: wants a resume when a connection closes */
 	pthread_mutex_t lock; /* of loop: nobody posts to a loop that is going away */
 	_Atomic(struct io_loop *) loop;
 	struct io_msg resume;
@@ -79,8 +79,8 @@ void net_conn_closed(void)
 	unsigned n = atomic_load_explicit(&t->conns, memory_order_relaxed);
 
 	BUG_ON(n == 0);
-	/* In one order with `paused`: either the accepting thread sees the free place, or we see that
-	 * it waits for one. */
+	/* In one order with `paused`: either the accepting thread sees the free place, or we see
+	 * that it waits for one. */
 	atomic_store(&t->conns, n - 1);
 	if (likely(atomic_load(&paused_threads) == 0))
 		return;
@@ -91,7 +91,9 @@ void net_conn_closed(void)
 
 unsigned net_conn_count(unsigned thread)
 {
-	return thread < THREADS_MAX ? atomic_load_explicit(&threads[thread].conns, memory_order_relaxed) : 0;
+	return thread < THREADS_MAX
+		       ? atomic_load_explicit(&threads[thread].conns, memory_order_relaxed)
+		       : 0;
 }
 
 static unsigned load_of(const struct net_thread *t)

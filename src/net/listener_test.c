@@ -35,7 +35,8 @@ static struct listener *make_listener(struct sockaddr_in *sa)
 	socklen_t len = sizeof(*sa);
 	int fd = sys->socket(AF_INET, SOCK_STREAM, 0);
 
-	*sa = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	*sa = (struct sockaddr_in){.sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	assert_true(fd >= 0);
 	assert_int_equal(sys->bind(fd, (struct sockaddr *)sa, len), 0);
 	assert_int_equal(sys->listen(fd, 1024), 0);
@@ -316,8 +317,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(thousand_spread_evenly), cmocka_unit_test(out_of_descriptors),
-		cmocka_unit_test(ceiling_pauses), cmocka_unit_test(leaves_in_the_callback),
-		cmocka_unit_test(numbers_are_reused), cmocka_unit_test(no_memory),
+		cmocka_unit_test(ceiling_pauses),	  cmocka_unit_test(leaves_in_the_callback),
+		cmocka_unit_test(numbers_are_reused),	  cmocka_unit_test(no_memory),
 	};
 
 	return cmocka_run_group_tests_name("listener", tests, NULL, NULL);

@@ -4,9 +4,9 @@
 #include "base/bug.h"
 #include "net/proxy_protocol.h"
 
-#define V1_MAX  107  /* with CR LF */
+#define V1_MAX	107 /* with CR LF */
 #define V2_HEAD 16
-#define V2_MAX  4096
+#define V2_MAX	4096
 
 static const uint8_t signature[12] = {0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d,
 				      0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a};
@@ -122,7 +122,8 @@ static bool tlvs_whole(struct span tlvs)
 	return ok;
 }
 
-static ssize_t v2_body(struct span body, uint8_t command, uint8_t family, struct proxy_protocol *out)
+static ssize_t v2_body(struct span body, uint8_t command, uint8_t family,
+		       struct proxy_protocol *out)
 {
 	static const uint8_t sizes[] = {0, 12, 36, 216}; /* unspecified, IPv4, IPv6, Unix */
 	size_t size;
@@ -191,9 +192,8 @@ struct tlv_name {
 	unsigned type;
 };
 static const struct tlv_name names[] = {
-	{SPAN_INIT("alpn"), 0x01},      {SPAN_INIT("authority"), 0x02},
-	{SPAN_INIT("unique_id"), 0x05}, {SPAN_INIT("ssl"), 0x20},
-	{SPAN_INIT("netns"), 0x30},
+	{SPAN_INIT("alpn"), 0x01}, {SPAN_INIT("authority"), 0x02}, {SPAN_INIT("unique_id"), 0x05},
+	{SPAN_INIT("ssl"), 0x20},  {SPAN_INIT("netns"), 0x30},
 };
 static const struct tlv_name ssl_names[] = {
 	{SPAN_INIT("ssl_version"), 0x21}, {SPAN_INIT("ssl_cn"), 0x22},
@@ -261,10 +261,11 @@ size_t proxy_protocol_write_v1(const struct sockaddr *src, const struct sockaddr
 	if (!v6 && !both(src, dst, AF_INET)) {
 		n = snprintf(out, size, "PROXY UNKNOWN\r\n");
 	} else {
-		int na = (int)addr_format_ip(src, a, sizeof(a)), nb = (int)addr_format_ip(dst, b, sizeof(b));
+		int na = (int)addr_format_ip(src, a, sizeof(a)),
+		    nb = (int)addr_format_ip(dst, b, sizeof(b));
 
-		n = snprintf(out, size, "PROXY %s %.*s %.*s %d %d\r\n", v6 ? "TCP6" : "TCP4", na, a, nb, b,
-			     addr_port(src), addr_port(dst));
+		n = snprintf(out, size, "PROXY %s %.*s %.*s %d %d\r\n", v6 ? "TCP6" : "TCP4", na, a,
+			     nb, b, addr_port(src), addr_port(dst));
 	}
 	return n > 0 && (size_t)n < size ? (size_t)n : 0;
 }

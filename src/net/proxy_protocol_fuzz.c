@@ -1,5 +1,6 @@
-/* Any bytes: never read outside, never a header longer than the input, the same answer for the header
- * alone, "more" for each of its beginnings, and what was parsed can be written and parsed again. */
+/* Any bytes: never read outside, never a header longer than the input, the same answer for the
+ * header alone, "more" for each of its beginnings, and what was parsed can be written and parsed
+ * again. */
 #include <errno.h>
 #include <stdlib.h>
 #include "base/bug.h"
@@ -21,8 +22,9 @@ static void again(const struct proxy_protocol *pp, int version)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct span names[] = {SPAN_INIT("alpn"), SPAN_INIT("ssl_cn"), SPAN_INIT("0x04"),
-					    SPAN_INIT("ssl_verify"), SPAN_INIT("5"), SPAN_INIT("nothing")};
+	static const struct span names[] = {SPAN_INIT("alpn"), SPAN_INIT("ssl_cn"),
+					    SPAN_INIT("0x04"), SPAN_INIT("ssl_verify"),
+					    SPAN_INIT("5"),    SPAN_INIT("nothing")};
 	struct proxy_protocol pp;
 	struct span in = span_make(data, size), value;
 	ssize_t n = proxy_protocol_parse(in, &pp);
@@ -42,6 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	BUG_ON(proxy_protocol_parse(span_make(data, (size_t)n), &pp) != n);
 	for (ssize_t i = 0; i < n; i++)
-		BUG_ON(proxy_protocol_parse(span_make(data, (size_t)i), &pp) != PROXY_PROTOCOL_MORE);
+		BUG_ON(proxy_protocol_parse(span_make(data, (size_t)i), &pp) !=
+		       PROXY_PROTOCOL_MORE);
 	return 0;
 }

@@ -1,5 +1,6 @@
 /* Names to addresses with c-ares. Its sockets are made and used through `sys` and watched by the
- * thread's loop. Of its own it reads /etc/hosts and /etc/resolv.conf, and the clock for its repeats. */
+ * thread's loop. Of its own it reads /etc/hosts and /etc/resolv.conf, and the clock for its
+ * repeats. */
 #include <ares.h>
 #include <arpa/nameser.h>
 #include <errno.h>
@@ -17,7 +18,7 @@
 #define NEGATIVE_MS   10000
 #define CHANNELS_MAX  16   /* sets of servers per thread; idle ones above it are closed */
 #define QUESTIONS_MAX 4096 /* in flight per thread and set of servers */
-#define SRV_MAX       64
+#define SRV_MAX	      64
 
 struct resolver {
 	uint64_t set; /* hash of servers and times: who shares a channel and answers */
@@ -32,8 +33,8 @@ struct resolver {
 struct dns_sock {
 	struct list link;
 	struct iofd io;
-	struct channel *ch; /* NULL: closed */
-	unsigned refs;      /* 1, and one for sock_writer */
+	struct channel *ch;	  /* NULL: closed */
+	unsigned refs;		  /* 1, and one for sock_writer */
 	bool want_write, writing; /* c-ares has something to send; sock_writer runs */
 };
 
@@ -109,8 +110,7 @@ static struct answer *answer_find(uint64_t set, unsigned kind, struct span name)
 	for (; n; n = hash_next(n)) {
 		struct answer *e = CONTAINER_OF(n, struct answer, node);
 
-		if (e->set == set && e->kind == kind &&
-		    span_eq(span_make(e->name, e->nname), name))
+		if (e->set == set && e->kind == kind && span_eq(span_make(e->name, e->nname), name))
 			return e;
 	}
 	return NULL;
@@ -129,8 +129,8 @@ static size_t peer_copy(const struct net_peer *from, size_t n, struct net_addr *
 }
 
 /* 0: not known. */
-static int cache_get(const struct resolver *r, unsigned kind, struct span name, struct net_addr *out,
-		     size_t max, int64_t *ttl_s)
+static int cache_get(const struct resolver *r, unsigned kind, struct span name,
+		     struct net_addr *out, size_t max, int64_t *ttl_s)
 {
 	struct answer *e;
 	int rc = 0;
@@ -164,8 +164,12 @@ static void cache_put(const struct question *q, uint64_t set)
 	e = mem_alloc(sizeof(*e) + n * sizeof(e->addrs[0]) + q->nname);
 	if (!e)
 		return;
-	*e = (struct answer){.set = set, .kind = q->kind, .rc = q->rc, .nname = q->nname,
-			     .until_ms = io_now_ms() + keep_ms, .name = (char *)&e->addrs[n]};
+	*e = (struct answer){.set = set,
+			     .kind = q->kind,
+			     .rc = q->rc,
+			     .nname = q->nname,
+			     .until_ms = io_now_ms() + keep_ms,
+			     .name = (char *)&e->addrs[n]};
 	memcpy(e->addrs, q->addrs, n * sizeof(e->addrs[0]));
 	memcpy(e->name, q->name, q->nname);
 	pthread_mutex_lock(&cache.lock);
@@ -191,7 +195,8 @@ static void channel_arm(struct channel *ch)
 		timer_stop(&co_sched.wheel, &ch->timer);
 	else
 		timer_start(&co_sched.wheel, &ch->timer,
-			    io_now_ms() + (uint64_t)t->tv_sec * 1000 + (uint64_t)t->tv_usec / 1000 + 1);
+			    io_now_ms() + (uint64_t)t->tv_sec * 1000 + (uint64_t)t->tv_usec / 1000 +
+				    1);
 }
 
 static void channel_process(struct channel *ch, int r, int w)
@@ -548,7 +553,7 @@ static void question_ask(struct question *q)
 	struct channel *ch = q->ch;
 	struct ares_addrinfo_hints hints = {
 		.ai_flags = ARES_AI_NOSORT,
-		.ai_family = q->kind == ASK_V4   ? AF_INET
+		.ai_family = q->kind == ASK_V4	 ? AF_INET
 			     : q->kind == ASK_V6 ? AF_INET6
 						 : AF_UNSPEC,
 		.ai_socktype = SOCK_STREAM,

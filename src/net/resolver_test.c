@@ -51,7 +51,8 @@ static void put_name(struct msg *m, const char *name)
 }
 
 /* A record of the name in the question, or of another. */
-static void record(struct msg *m, const char *name, unsigned type, unsigned ttl, const struct msg *data)
+static void record(struct msg *m, const char *name, unsigned type, unsigned ttl,
+		   const struct msg *data)
 {
 	if (name)
 		put_name(m, name);
@@ -75,7 +76,8 @@ static void record_a(struct msg *m, const char *name, unsigned ttl, unsigned las
 	record(m, name, 1, ttl, &d);
 }
 
-static void record_srv(struct msg *m, unsigned priority, unsigned weight, unsigned port, const char *host)
+static void record_srv(struct msg *m, unsigned priority, unsigned weight, unsigned port,
+		       const char *host)
 {
 	static struct msg d;
 
@@ -192,7 +194,8 @@ static void serve_tcp(void)
 		len[0] = (uint8_t)(m.n >> 8);
 		len[1] = (uint8_t)m.n;
 		/* In pieces, so that the reader has to come back. */
-		if (write(fd, len, 1) != 1 || write(fd, len + 1, 1) != 1 || write(fd, m.b, 100) != 100 ||
+		if (write(fd, len, 1) != 1 || write(fd, len + 1, 1) != 1 ||
+		    write(fd, m.b, 100) != 100 ||
 		    write(fd, m.b + 100, m.n - 100) != (ssize_t)m.n - 100)
 			break;
 		break;
@@ -287,8 +290,12 @@ static void finish(struct ask *a)
 
 static struct resolver *make(bool v4, bool v6, uint64_t timeout_ms, int64_t valid_s)
 {
-	struct resolver_conf c = {.servers = &dns.addr, .nservers = 1, .ipv4 = v4, .ipv6 = v6,
-				  .timeout_ms = timeout_ms, .valid_s = valid_s};
+	struct resolver_conf c = {.servers = &dns.addr,
+				  .nservers = 1,
+				  .ipv4 = v4,
+				  .ipv6 = v6,
+				  .timeout_ms = timeout_ms,
+				  .valid_s = valid_s};
 
 	return resolver_new(&c);
 }
@@ -314,7 +321,8 @@ static bool has(const struct ask *a, const char *text)
 
 static void answers(void **state)
 {
-	struct resolver *both = make(true, true, 5000, 0), *v4 = make(true, false, 5000, 0), *v6 = make(false, true, 5000, 0);
+	struct resolver *both = make(true, true, 5000, 0), *v4 = make(true, false, 5000, 0),
+			*v6 = make(false, true, 5000, 0);
 	struct ask a;
 
 	assert_int_equal(lookup(both, "A.test.", &a), 2);
@@ -344,7 +352,8 @@ static void cached(void **state)
 	struct ask a;
 
 	assert_int_equal(lookup(r, "a.test", &a), 1);
-	assert_int_equal(lookup(same, "A.TEST", &a), 1); /* a reload: another resolver, the same servers */
+	assert_int_equal(lookup(same, "A.TEST", &a),
+			 1); /* a reload: another resolver, the same servers */
 	assert_int_equal(atomic_load(&dns.queries) - before, 1);
 	assert_int_equal(lookup(r, "none.test", &a), -ENOENT);
 	assert_int_equal(lookup(r, "none.test", &a), -ENOENT);
@@ -449,7 +458,8 @@ static void services(void **state)
 		}
 		assert_int_equal(s.rc, 2);
 		assert_true(span_eq(s.out[0].host, SPAN("a.test")) && s.out[0].port == 8080);
-		assert_true(s.out[1].priority == 20 && s.out[1].weight == 6 && s.out[1].port == 8081);
+		assert_true(s.out[1].priority == 20 && s.out[1].weight == 6 &&
+			    s.out[1].port == 8081);
 		s.name = "none.test";
 	}
 	arena_fini(&s.a);
@@ -473,9 +483,13 @@ static void thread_ends(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(answers), cmocka_unit_test(cached), cmocka_unit_test(asked_once),
-		cmocka_unit_test(failures), cmocka_unit_test(truncated_goes_to_tcp),
-		cmocka_unit_test(services), cmocka_unit_test(thread_ends),
+		cmocka_unit_test(answers),
+		cmocka_unit_test(cached),
+		cmocka_unit_test(asked_once),
+		cmocka_unit_test(failures),
+		cmocka_unit_test(truncated_goes_to_tcp),
+		cmocka_unit_test(services),
+		cmocka_unit_test(thread_ends),
 	};
 
 	return cmocka_run_group_tests_name("resolver", tests, setup, teardown);

@@ -6,7 +6,7 @@
 #include "base/pool.h"
 
 #define FILE_PIECE   16384 /* of a file, through memory, with TLS */
-#define SPLICE_PIPES 64    /* idle pipes kept per thread */
+#define SPLICE_PIPES 64	   /* idle pipes kept per thread */
 
 void stream_init(struct stream *s, int fd, void (*parked)(struct iofd *))
 {
@@ -141,7 +141,7 @@ int stream_sendfile(struct stream *s, int fd, off_t *off, size_t n, size_t max_c
 				break;
 			/* A full chunk was taken: others first, then more. */
 			if ((size_t)put == want) {
-				rc = co_yield();
+				rc = co_yield ();
 				if (rc < 0)
 					return rc;
 				continue;

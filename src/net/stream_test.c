@@ -153,7 +153,7 @@ static void ping(void *arg)
 	struct pair *p = arg;
 
 	for (int i = 0; i < 100; i++) {
-		struct iovec iov[] = {{"head", 4}, {"body", 4}};
+		struct iovec iov[] = {{(char *)"head", 4}, {(char *)"body", 4}};
 
 		assert_int_equal(stream_writev(&p->a, iov, 2, 1000, NULL), 0);
 		assert_int_equal(stream_read(&p->a, p->got, sizeof(p->got), CO_NEVER), 5);
@@ -382,9 +382,10 @@ static void small(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(moves_much), cmocka_unit_test(few_system_calls), cmocka_unit_test(deadlines),
-		cmocka_unit_test(lost_peer), cmocka_unit_test(splices), cmocka_unit_test(input_buffers),
-		cmocka_unit_test(small), cmocka_unit_test(files),
+		cmocka_unit_test(moves_much), cmocka_unit_test(few_system_calls),
+		cmocka_unit_test(deadlines),  cmocka_unit_test(lost_peer),
+		cmocka_unit_test(splices),    cmocka_unit_test(input_buffers),
+		cmocka_unit_test(small),      cmocka_unit_test(files),
 	};
 
 	return cmocka_run_group_tests_name("stream", tests, setup, teardown);

@@ -10,9 +10,9 @@
 #include "base/pool.h"
 #include "net/tls_int.h"
 
-#define OUT_MAX       (256u * 1024) /* unsent bytes of a handshake at most */
-#define BATCH_RECORDS 4             /* records that leave in one system call */
-#define RECORD_EXTRA  256           /* header, tag and padding of one, generously */
+#define OUT_MAX	      (256u * 1024) /* unsent bytes of a handshake at most */
+#define BATCH_RECORDS 4		    /* records that leave in one system call */
+#define RECORD_EXTRA  256	    /* header, tag and padding of one, generously */
 #define BATCH_SIZE    (BATCH_RECORDS * (TLS_RECORD_MAX + RECORD_EXTRA))
 
 /* ---- words ---- */
@@ -72,7 +72,7 @@ struct span tls_library_version(void)
  * one record. Taken with the first use. */
 static _Thread_local struct {
 	char *batch, *gather;
-	size_t len;           /* of batch */
+	size_t len;	      /* of batch */
 	const struct tls *on; /* whose writes go to batch, or NULL */
 } scratch;
 
@@ -486,8 +486,8 @@ static int step_early(struct stream *s)
 	if (!inbuf_reserve(&t->plain, TLS_RECORD_MAX, NULL))
 		return -ENOMEM;
 	ERR_clear_error();
-	ret = SSL_read_early_data(t->ssl, t->plain.p + t->plain.end,
-				  t->plain.cap - t->plain.end, &n);
+	ret = SSL_read_early_data(t->ssl, t->plain.p + t->plain.end, t->plain.cap - t->plain.end,
+				  &n);
 	t->plain.end += (uint32_t)n;
 	if (!inbuf_len(&t->plain))
 		inbuf_free(&t->plain);
@@ -582,7 +582,8 @@ static int connect_setup(struct tls *t, const struct tls_connect *c)
 	if (c->verify && c->verify_name.n && !expect_name(t->ssl, c->verify_name))
 		return -EINVAL;
 	if (c->session_key && c->ctx->session_reuse) {
-		/* A session keeps the result of its verification: never offer it under other rules. */
+		/* A session keeps the result of its verification: never offer it under other rules.
+		 */
 		uint64_t parts[3] = {c->session_key, c->ctx->identity + c->verify,
 				     hash_bytes(c->verify_name.p, c->verify_name.n)};
 

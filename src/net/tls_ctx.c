@@ -107,8 +107,8 @@ static EVP_PKEY *key_from_pem(struct making *m, struct span text)
 		ERR_clear_error();
 		if (b)
 			key = PEM_read_bio_PrivateKey(b, NULL, password_cb,
-						      conf->npasswords ?
-							      (void *)&conf->passwords[i] : NULL);
+						      conf->npasswords ? (void *)&conf->passwords[i]
+								       : NULL);
 		BIO_free(b);
 	}
 	return key;
@@ -138,18 +138,24 @@ static bool use_key(struct making *m, const struct tls_cert *cert)
 	bool ok;
 
 	if (span_starts(cert->key, SPAN("engine:")))
-		return wrong(m, "cannot load certificate key \"%.*s\": OpenSSL engines are not "
-				"supported, use \"store:\" with a provider", SPAN_ARG(cert->key_path));
+		return wrong(m,
+			     "cannot load certificate key \"%.*s\": OpenSSL engines are not "
+			     "supported, use \"store:\" with a provider",
+			     SPAN_ARG(cert->key_path));
 	if (span_starts(cert->key, SPAN("store:"))) {
 		key = key_from_store(m, span_cut(cert->key, 6, cert->key.n));
 		if (!key)
-			return wrong(m, "cannot load certificate key \"%.*s\": OSSL_STORE_load() "
-					"failed", SPAN_ARG(cert->key_path));
+			return wrong(m,
+				     "cannot load certificate key \"%.*s\": OSSL_STORE_load() "
+				     "failed",
+				     SPAN_ARG(cert->key_path));
 	} else {
 		key = key_from_pem(m, cert->key);
 		if (!key)
-			return wrong(m, "cannot load certificate key \"%.*s\": "
-					"PEM_read_bio_PrivateKey() failed", SPAN_ARG(cert->key_path));
+			return wrong(m,
+				     "cannot load certificate key \"%.*s\": "
+				     "PEM_read_bio_PrivateKey() failed",
+				     SPAN_ARG(cert->key_path));
 	}
 	ERR_clear_error();
 	ok = SSL_CTX_use_PrivateKey(m->c->ssl, key) == 1 ||
@@ -365,9 +371,9 @@ static bool run_commands(struct making *m)
 	cc = SSL_CONF_CTX_new();
 	if (!cc)
 		return wrong(m, "SSL_CONF_CTX_new() failed");
-	SSL_CONF_CTX_set_flags(cc, SSL_CONF_FLAG_FILE | SSL_CONF_FLAG_CERTIFICATE |
-				   SSL_CONF_FLAG_SHOW_ERRORS |
-				   (conf->server ? SSL_CONF_FLAG_SERVER : SSL_CONF_FLAG_CLIENT));
+	SSL_CONF_CTX_set_flags(
+		cc, SSL_CONF_FLAG_FILE | SSL_CONF_FLAG_CERTIFICATE | SSL_CONF_FLAG_SHOW_ERRORS |
+			    (conf->server ? SSL_CONF_FLAG_SERVER : SSL_CONF_FLAG_CLIENT));
 	SSL_CONF_CTX_set_ssl_ctx(cc, m->c->ssl);
 	for (size_t i = 0; ok && i < conf->ncommands; i++) {
 		const struct tls_command *k = &conf->commands[i];
@@ -435,12 +441,14 @@ static void set_basics(struct making *m)
 	c->server = conf->server;
 	c->reject = conf->reject_handshake;
 	c->early_data = conf->early_data;
-	c->record_max = conf->record_max ? MIN_OF(conf->record_max, TLS_RECORD_MAX) : TLS_RECORD_MAX;
+	c->record_max =
+		conf->record_max ? MIN_OF(conf->record_max, TLS_RECORD_MAX) : TLS_RECORD_MAX;
 	c->record_max = MAX_OF(c->record_max, 512);
 	SSL_CTX_set_options(c->ssl, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
-				    SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_SINGLE_DH_USE);
+					    SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_SINGLE_DH_USE);
 	SSL_CTX_set_mode(c->ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-				 SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_NO_AUTO_CHAIN);
+					 SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+					 SSL_MODE_NO_AUTO_CHAIN);
 	SSL_CTX_set_read_ahead(c->ssl, 1);
 	SSL_CTX_set_max_send_fragment(c->ssl, c->record_max);
 	SSL_CTX_set_default_passwd_cb(c->ssl, password_cb);

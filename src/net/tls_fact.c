@@ -77,7 +77,8 @@ static struct span fact_ciphers(SSL *ssl, struct arena *a)
 	for (size_t i = 0; width == 2 && i + 2 <= n; i += 2) {
 		const SSL_CIPHER *c = SSL_CIPHER_find(ssl, raw + i);
 
-		names_add(&l, c ? SSL_CIPHER_get_name(c) : NULL, (unsigned)(raw[i] << 8 | raw[i + 1]));
+		names_add(&l, c ? SSL_CIPHER_get_name(c) : NULL,
+			  (unsigned)(raw[i] << 8 | raw[i + 1]));
 	}
 	return names_end(&l, a);
 }
@@ -120,15 +121,28 @@ static const char *sigalg_name(unsigned scheme)
 		unsigned scheme;
 		const char *name;
 	} t[] = {
-		{0x0403, "ecdsa_secp256r1_sha256"}, {0x0503, "ecdsa_secp384r1_sha384"},
-		{0x0603, "ecdsa_secp521r1_sha512"}, {0x0807, "ed25519"}, {0x0808, "ed448"},
-		{0x0804, "rsa_pss_rsae_sha256"}, {0x0805, "rsa_pss_rsae_sha384"},
-		{0x0806, "rsa_pss_rsae_sha512"}, {0x0809, "rsa_pss_pss_sha256"},
-		{0x080a, "rsa_pss_pss_sha384"}, {0x080b, "rsa_pss_pss_sha512"},
-		{0x0401, "rsa_pkcs1_sha256"}, {0x0501, "rsa_pkcs1_sha384"},
-		{0x0601, "rsa_pkcs1_sha512"}, {0x0303, "ecdsa_sha224"}, {0x0203, "ecdsa_sha1"},
-		{0x0301, "rsa_pkcs1_sha224"}, {0x0201, "rsa_pkcs1_sha1"}, {0x0402, "dsa_sha256"},
-		{0x0502, "dsa_sha384"}, {0x0602, "dsa_sha512"}, {0x0302, "dsa_sha224"},
+		{0x0403, "ecdsa_secp256r1_sha256"},
+		{0x0503, "ecdsa_secp384r1_sha384"},
+		{0x0603, "ecdsa_secp521r1_sha512"},
+		{0x0807, "ed25519"},
+		{0x0808, "ed448"},
+		{0x0804, "rsa_pss_rsae_sha256"},
+		{0x0805, "rsa_pss_rsae_sha384"},
+		{0x0806, "rsa_pss_rsae_sha512"},
+		{0x0809, "rsa_pss_pss_sha256"},
+		{0x080a, "rsa_pss_pss_sha384"},
+		{0x080b, "rsa_pss_pss_sha512"},
+		{0x0401, "rsa_pkcs1_sha256"},
+		{0x0501, "rsa_pkcs1_sha384"},
+		{0x0601, "rsa_pkcs1_sha512"},
+		{0x0303, "ecdsa_sha224"},
+		{0x0203, "ecdsa_sha1"},
+		{0x0301, "rsa_pkcs1_sha224"},
+		{0x0201, "rsa_pkcs1_sha1"},
+		{0x0402, "dsa_sha256"},
+		{0x0502, "dsa_sha384"},
+		{0x0602, "dsa_sha512"},
+		{0x0302, "dsa_sha224"},
 		{0x0202, "dsa_sha1"},
 	};
 
@@ -148,7 +162,8 @@ static struct span fact_sigalgs(SSL *ssl, struct arena *a)
 		unsigned char sig = 0, hash = 0;
 
 		SSL_get_sigalgs(ssl, i, NULL, NULL, NULL, &sig, &hash);
-		names_add(&l, sigalg_name((unsigned)(hash << 8 | sig)), (unsigned)(hash << 8 | sig));
+		names_add(&l, sigalg_name((unsigned)(hash << 8 | sig)),
+			  (unsigned)(hash << 8 | sig));
 	}
 	return names_end(&l, a);
 }
@@ -168,9 +183,12 @@ static struct span sigalg_text(int key, int hash, int group, struct arena *a)
 	case EVP_PKEY_RSA_PSS:
 		return arena_printf(a, "rsa_pss_%s_%s", group ? "pss" : "rsae", md ? md : "");
 	case EVP_PKEY_EC:
-		return arena_printf(a, "ecdsa_%s%s", !strcmp(md ? md : "", "sha256") ? "secp256r1_" :
-				    !strcmp(md ? md : "", "sha384") ? "secp384r1_" :
-				    !strcmp(md ? md : "", "sha512") ? "secp521r1_" : "", md ? md : "");
+		return arena_printf(a, "ecdsa_%s%s",
+				    !strcmp(md ? md : "", "sha256")   ? "secp256r1_"
+				    : !strcmp(md ? md : "", "sha384") ? "secp384r1_"
+				    : !strcmp(md ? md : "", "sha512") ? "secp521r1_"
+								      : "",
+				    md ? md : "");
 	case EVP_PKEY_DSA:
 		return arena_printf(a, "dsa_%s", md ? md : "");
 	default:

@@ -21,7 +21,7 @@ struct tls_ctx {
 	bool server, has_cert, reject, early_data, session_reuse;
 	enum tls_verify verify;
 	size_t record_max;
-	struct tls_cache *cache; /* NULL: none. Lives for ever. */
+	struct tls_cache *cache;     /* NULL: none. Lives for ever. */
 	struct tls_ticket_key *keys; /* NULL: the automatic ones */
 	size_t nkeys;
 	uint8_t *alpn; /* as on the wire */
@@ -33,25 +33,26 @@ struct tls_ctx {
 struct tls {
 	SSL *ssl;
 	struct tls_ctx *ctx;
-	/* Raw input that is served before the socket's: given by the caller, or, until the server is
-	 * picked, all that was read: then a new SSL object of the right context reads it again. */
+	/* Raw input that is served before the socket's: given by the caller, or, until the server
+	 * is picked, all that was read: then a new SSL object of the right context reads it again.
+	 */
 	struct inbuf in;
-	uint32_t in_at;      /* of the hello kept in `in`: how far the SSL object has read */
+	uint32_t in_at;	     /* of the hello kept in `in`: how far the SSL object has read */
 	struct inbuf out;    /* what OpenSSL wrote and the socket did not take */
 	struct inbuf plain;  /* early data that was read while accepting */
-	uint32_t owed;       /* payload bytes that are in `out`, not yet reported as written */
-	int io_err;          /* of the last call on the socket, -errno */
-	bool hello;          /* input is kept in `in` */
-	bool picked;         /* the name was looked up */
-	bool failed;         /* OpenSSL must not be called again, except to free */
+	uint32_t owed;	     /* payload bytes that are in `out`, not yet reported as written */
+	int io_err;	     /* of the last call on the socket, -errno */
+	bool hello;	     /* input is kept in `in` */
+	bool picked;	     /* the name was looked up */
+	bool failed;	     /* OpenSSL must not be called again, except to free */
 	bool eof, truncated; /* the socket's end; without close_notify before it */
-	bool starved;        /* what is buffered is not a whole record */
-	bool shut;           /* close_notify was sent */
-	bool early;          /* server: early data is still being read */
+	bool starved;	     /* what is buffered is not a whole record */
+	bool shut;	     /* close_notify was sent */
+	bool early;	     /* server: early data is still being read */
 	const struct tls_picker *picker; /* during the handshake */
-	struct tls_ctx *pick;            /* the context to go on with, owned; NULL: this one */
-	uint64_t session_key;            /* client: under which its sessions are kept; 0: not */
-	char *sni;                       /* as the ClientHello had it, server only */
+	struct tls_ctx *pick;		 /* the context to go on with, owned; NULL: this one */
+	uint64_t session_key;		 /* client: under which its sessions are kept; 0: not */
+	char *sni;			 /* as the ClientHello had it, server only */
 };
 
 /* The connection of an SSL object of ours. */

@@ -17,7 +17,8 @@ static struct {
 	pthread_mutex_t lock;
 	struct tls_ticket_key key[AUTO_KEYS];
 	unsigned n;
-	uint64_t period_ms, next_ms; /* longest session time-out of all contexts; 0: not yet known */
+	uint64_t period_ms,
+		next_ms; /* longest session time-out of all contexts; 0: not yet known */
 } automatic = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static EVP_CIPHER *aes128, *aes256;
@@ -428,11 +429,13 @@ static bool server_setup(struct tls_ctx *c, const struct tls_conf *conf)
 {
 	char text[32];
 	struct span name = conf->cache_name;
-	long mode = SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL | SSL_SESS_CACHE_NO_AUTO_CLEAR;
+	long mode =
+		SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL | SSL_SESS_CACHE_NO_AUTO_CLEAR;
 
 	if (conf->cache == TLS_CACHE_OFF)
 		mode = SSL_SESS_CACHE_OFF;
-	if (conf->cache == TLS_CACHE_BUILTIN) /* the same, shared by none but servers that are alike */
+	if (conf->cache ==
+	    TLS_CACHE_BUILTIN) /* the same, shared by none but servers that are alike */
 		name = span_make(text, (size_t)snprintf(text, sizeof(text), " %016llx",
 							(unsigned long long)c->identity));
 	if (conf->cache == TLS_CACHE_BUILTIN || conf->cache == TLS_CACHE_SHARED) {
@@ -440,7 +443,8 @@ static bool server_setup(struct tls_ctx *c, const struct tls_conf *conf)
 		if (!c->cache || SSL_CTX_set_ex_data(c->ssl, cache_index, c->cache) != 1)
 			return false;
 	}
-	/* An SSL object of another context never sees these: it begins anew when the name is known. */
+	/* An SSL object of another context never sees these: it begins anew when the name is known.
+	 */
 	if (c->cache) {
 		SSL_CTX_sess_set_new_cb(c->ssl, session_new_cb);
 		SSL_CTX_sess_set_get_cb(c->ssl, session_get_cb);

@@ -43,8 +43,8 @@ static struct span key_text(EVP_PKEY *key, const char *password)
 {
 	BIO *b = BIO_new(BIO_s_mem());
 
-	assert_true(PEM_write_bio_PrivateKey(b, key, password ? EVP_aes_128_cbc() : NULL, NULL, 0, NULL,
-					     (void *)password));
+	assert_true(PEM_write_bio_PrivateKey(b, key, password ? EVP_aes_128_cbc() : NULL, NULL, 0,
+					     NULL, (void *)password));
 	return bio_dup(b);
 }
 
@@ -70,7 +70,8 @@ static struct ident make(const char *cn, const char *san, const struct ident *is
 	X509_gmtime_adj(X509_getm_notAfter(id.x), 86400 * 10 + 3600);
 	X509_set_pubkey(id.x, id.key);
 	name = X509_get_subject_name(id.x);
-	X509_NAME_add_entry_by_txt(name, "O", MBSTRING_ASC, (const unsigned char *)"Test, Inc", -1, -1, 0);
+	X509_NAME_add_entry_by_txt(name, "O", MBSTRING_ASC, (const unsigned char *)"Test, Inc", -1,
+				   -1, 0);
 	X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)cn, -1, -1, 0);
 	X509_set_issuer_name(id.x, issuer ? X509_get_subject_name(issuer->x) : name);
 	if (!issuer)
@@ -130,7 +131,8 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	struct ident *all[] = {&ca, &other_ca, &site, &site_rsa, &other_site, &client, &stranger, &revoked};
+	struct ident *all[] = {&ca,	    &other_ca, &site,	  &site_rsa,
+			       &other_site, &client,   &stranger, &revoked};
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		drop(all[i]);
@@ -165,8 +167,11 @@ static struct tls_ctx *context(struct tls_conf *conf, const struct ident *id)
 
 static struct tls_conf server_conf(void)
 {
-	return (struct tls_conf){.server = true, .session_tickets = true, .session_timeout = 300,
-				 .cache = TLS_CACHE_NONE, .verify_depth = 1};
+	return (struct tls_conf){.server = true,
+				 .session_tickets = true,
+				 .session_timeout = 300,
+				 .cache = TLS_CACHE_NONE,
+				 .verify_depth = 1};
 }
 
 static struct tls_conf client_conf(void)
@@ -279,8 +284,8 @@ static void converse(struct pair *p)
 	p->client_fn = ask_once;
 	run_pair(p);
 	if (p->accepted || p->connected)
-		print_error("accept %d %s\nconnect %d %s\n", p->accepted, p->accept_error, p->connected,
-			    p->connect_error);
+		print_error("accept %d %s\nconnect %d %s\n", p->accepted, p->accept_error,
+			    p->connected, p->connect_error);
 	assert_int_equal(p->accepted, 0);
 	assert_int_equal(p->connected, 0);
 	assert_int_equal(p->ngot, 5);
@@ -300,7 +305,8 @@ static void assert_fact(struct stream *s, enum tls_fact what, const char *text)
 
 static void talks(void **state)
 {
-	struct span offers[] = {SPAN("h2"), SPAN("http/1.1")}, sends[] = {SPAN("http/1.1"), SPAN("h2")};
+	struct span offers[] = {SPAN("h2"), SPAN("http/1.1")},
+		    sends[] = {SPAN("http/1.1"), SPAN("h2")};
 	struct tls_conf sc = server_conf(), cc = client_conf();
 	struct pair p = {.how = {.sni = SPAN("site.test"), .verify_name = SPAN("site.test")}};
 
@@ -321,9 +327,12 @@ static void talks(void **state)
 	assert_fact(&p.server, TLS_CLIENT_CERT, "");
 	assert_fact(&p.server, TLS_EARLY_DATA, "");
 	assert_fact(&p.server, TLS_SIGALG, "ecdsa_secp256r1_sha256");
-	assert_true(span_starts(tls_fact(&p.server, TLS_CIPHERS, &arena), SPAN("TLS_AES_256_GCM_SHA384:")));
-	assert_true(span_starts(tls_fact(&p.server, TLS_CURVES, &arena), SPAN("X25519:prime256v1")));
-	assert_true(span_starts(tls_fact(&p.server, TLS_SIGALGS_OFFERED, &arena), SPAN("ecdsa_secp256r1_sha256:")));
+	assert_true(span_starts(tls_fact(&p.server, TLS_CIPHERS, &arena),
+				SPAN("TLS_AES_256_GCM_SHA384:")));
+	assert_true(
+		span_starts(tls_fact(&p.server, TLS_CURVES, &arena), SPAN("X25519:prime256v1")));
+	assert_true(span_starts(tls_fact(&p.server, TLS_SIGALGS_OFFERED, &arena),
+				SPAN("ecdsa_secp256r1_sha256:")));
 	assert_true(span_starts(tls_library_version(), SPAN("OpenSSL 3")));
 	assert_false(tls_pending(&p.server));
 	close_pair(&p);
@@ -346,7 +355,8 @@ static void name_picks_everything(void **state)
 {
 	struct tls_conf sc = server_conf(), oc = server_conf(), cc = client_conf();
 	struct tls_picker picker = {pick, NULL};
-	struct pair p = {.picker = &picker, .how = {.sni = SPAN("other.test"), .verify_name = SPAN("other.test")}};
+	struct pair p = {.picker = &picker,
+			 .how = {.sni = SPAN("other.test"), .verify_name = SPAN("other.test")}};
 	struct pair q = {.picker = &picker, .how = {.sni = SPAN("none.test")}};
 	struct pair r = {.picker = &picker, .how = {.verify_name = SPAN("127.0.0.1")}};
 
@@ -377,7 +387,8 @@ static void name_picks_everything(void **state)
 }
 
 /* One conversation with fresh contexts; was it resumed? */
-static bool resumed_with(struct tls_conf sc, struct tls_conf cc, const struct ident *id, uint64_t key)
+static bool resumed_with(struct tls_conf sc, struct tls_conf cc, const struct ident *id,
+			 uint64_t key)
 {
 	struct pair p = {.how = {.sni = SPAN("site.test"), .session_key = key}};
 	bool r;
@@ -462,7 +473,7 @@ static void cache_resumes(void **state)
 	assert_false(resumed_with(sc, cc, NULL, 300));
 	sc.cache_name = SPAN("one");
 	assert_false(resumed_with(sc, cc, NULL, 300)); /* the client's is now of "two" */
-	sc.cache_size = 16; /* nothing fits */
+	sc.cache_size = 16;			       /* nothing fits */
 	assert_false(resumed_with(sc, cc, NULL, 310));
 	assert_false(resumed_with(sc, cc, NULL, 310));
 	sc.cache = TLS_CACHE_BUILTIN;
@@ -474,8 +485,8 @@ static void cache_resumes(void **state)
 	assert_false(resumed_with(sc, cc, NULL, 330));
 }
 
-static void check_client(enum tls_verify verify, struct span crl, const struct ident *id, int verified,
-			 const char *words)
+static void check_client(enum tls_verify verify, struct span crl, const struct ident *id,
+			 int verified, const char *words)
 {
 	for (unsigned v = TLS_V1_2; v <= TLS_V1_3; v *= 2) {
 		struct tls_conf sc = server_conf(), cc = client_conf();
@@ -502,8 +513,10 @@ static void client_certificates(void **state)
 
 	check_client(TLS_VERIFY_ON, no, &client, 1, "SUCCESS");
 	check_client(TLS_VERIFY_ON, no, NULL, 0, "NONE");
-	check_client(TLS_VERIFY_OPTIONAL, no, &stranger, -1, "FAILED:unable to verify the first certificate");
-	check_client(TLS_VERIFY_OPTIONAL_NO_CA, no, &stranger, 1, "FAILED:unable to verify the first certificate");
+	check_client(TLS_VERIFY_OPTIONAL, no, &stranger, -1,
+		     "FAILED:unable to verify the first certificate");
+	check_client(TLS_VERIFY_OPTIONAL_NO_CA, no, &stranger, 1,
+		     "FAILED:unable to verify the first certificate");
 	check_client(TLS_VERIFY_OFF, no, &client, 0, "NONE");
 	check_client(TLS_VERIFY_ON, crl_pem, &revoked, -1, "FAILED:certificate revoked");
 	check_client(TLS_VERIFY_ON, crl_pem, &client, 1, "SUCCESS");
@@ -562,7 +575,7 @@ static void relay_main(void *arg)
 	char c;
 
 	while (stream_read(r->from, &c, 1, io_after(TIMEOUT)) == 1)
-		if (stream_write(r->to, &c, 1, TIMEOUT) < 0 || co_yield() < 0)
+		if (stream_write(r->to, &c, 1, TIMEOUT) < 0 || co_yield () < 0)
 			break;
 	stream_shutdown(r->to);
 	(*r->running)--;
@@ -584,7 +597,9 @@ static void dribbled(void **state)
 {
 	struct tls_conf sc = server_conf(), cc = client_conf();
 	struct tls_picker picker = {pick, NULL};
-	struct pair p = {.picker = &picker, .server_fn = echo_and_close, .client_fn = say_bye,
+	struct pair p = {.picker = &picker,
+			 .server_fn = echo_and_close,
+			 .client_fn = say_bye,
 			 .how = {.sni = SPAN("other.test"), .verify_name = SPAN("other.test")}};
 	struct stream left, right;
 	struct relay up = {&right, &left, &p.running}, down = {&left, &right, &p.running};
@@ -637,7 +652,8 @@ static void ends(void **state)
 		for (int cut = 0; cut < 2; cut++) {
 			struct tls_conf sc = server_conf(), cc = client_conf();
 			struct pair p = {.server_fn = cut ? server_vanishes : server_says_bye,
-					 .client_fn = read_end, .ngot = -1};
+					 .client_fn = read_end,
+					 .ngot = -1};
 
 			sc.protocols = v;
 			p.sctx = context(&sc, &site);
@@ -661,7 +677,11 @@ static size_t big_done;
 
 static void write_big(struct pair *p)
 {
-	struct iovec iov[] = {{big, 100}, {NULL, 0}, {big + 100, 20000}, {big + 20100, 5}, {big + 20105, BIG - 20105}};
+	struct iovec iov[] = {{big, 100},
+			      {NULL, 0},
+			      {big + 100, 20000},
+			      {big + 20100, 5},
+			      {big + 20105, BIG - 20105}};
 	int small = 4096;
 
 	sys->setsockopt(p->server.io.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
@@ -795,8 +815,9 @@ static void plain_http_to_tls(void **state)
 	while (p.running)
 		io_loop_turn(TIMEOUT);
 	assert_int_equal(p.accepted, -EPROTO);
-	assert_string_equal(p.accept_error,
-			    "SSL_do_handshake() failed (SSL: error:0A00009C:SSL routines::http request)");
+	assert_string_equal(
+		p.accept_error,
+		"SSL_do_handshake() failed (SSL: error:0A00009C:SSL routines::http request)");
 	close(fd[1]);
 	tls_ctx_unref(p.sctx);
 }
@@ -828,7 +849,8 @@ static void lost_and_late_clients(void **state)
 		if (late)
 			close(fd[1]);
 		else
-			assert_string_equal(p.accept_error, "peer closed connection in SSL handshake");
+			assert_string_equal(p.accept_error,
+					    "peer closed connection in SSL handshake");
 		tls_ctx_unref(p.sctx);
 	}
 }
@@ -891,7 +913,8 @@ static void early_data(void **state)
 	sc.early_data = true;
 	pick_ctx = context(&sc, &other_site);
 	for (int i = 0; i < 2; i++) {
-		struct pair p = {.picker = &picker, .sctx = dflt, .running = 1, .server_fn = echo_early};
+		struct pair p = {
+			.picker = &picker, .sctx = dflt, .running = 1, .server_fn = echo_early};
 		pthread_t t;
 		int fd[2];
 
@@ -943,20 +966,27 @@ static void contexts_refused(void **state)
 	c.certs = &cert;
 	c.ncerts = 1;
 	cert.key = client.key_pem;
-	assert_refused(&c, "SSL_CTX_use_PrivateKey(\"k.pem\") failed (SSL: error:05800074:x509 certificate "
-			   "routines::key values mismatch)");
+	assert_refused(
+		&c,
+		"SSL_CTX_use_PrivateKey(\"k.pem\") failed (SSL: error:05800074:x509 certificate "
+		"routines::key values mismatch)");
 	cert.key = SPAN("nonsense");
-	assert_refused(&c, "cannot load certificate key \"k.pem\": PEM_read_bio_PrivateKey() failed (SSL: error:");
+	assert_refused(&c, "cannot load certificate key \"k.pem\": PEM_read_bio_PrivateKey() "
+			   "failed (SSL: error:");
 	cert.key = key_text(site.key, "secret");
-	assert_refused(&c, "cannot load certificate key \"k.pem\": PEM_read_bio_PrivateKey() failed (SSL: error:");
+	assert_refused(&c, "cannot load certificate key \"k.pem\": PEM_read_bio_PrivateKey() "
+			   "failed (SSL: error:");
 	cert.key = site.key_pem;
 	cert.cert = SPAN("nonsense");
-	assert_refused(&c, "cannot load certificate \"c.pem\": PEM_read_bio_X509_AUX() failed (SSL: error:"
-			   "0480006C:PEM routines::no start line:Expecting: TRUSTED CERTIFICATE)");
+	assert_refused(
+		&c, "cannot load certificate \"c.pem\": PEM_read_bio_X509_AUX() failed (SSL: error:"
+		    "0480006C:PEM routines::no start line:Expecting: TRUSTED CERTIFICATE)");
 	c.ncerts = 0;
 	c.ciphers = SPAN("NOTHING");
-	assert_refused(&c, "SSL_CTX_set_cipher_list(\"NOTHING\") failed (SSL: error:0A0000B9:SSL routines::no "
-			   "cipher match)");
+	assert_refused(
+		&c,
+		"SSL_CTX_set_cipher_list(\"NOTHING\") failed (SSL: error:0A0000B9:SSL routines::no "
+		"cipher match)");
 	c.ciphers = (struct span){NULL, 0};
 	c.curves = SPAN("P-0");
 	assert_refused(&c, "SSL_CTX_set1_curves_list(\"P-0\") failed");
@@ -987,10 +1017,12 @@ static void contexts_accepted(void **state)
 				     {SPAN("Options"), SPAN("PrioritizeChaCha")}};
 	struct tls_conf sc = server_conf(), cc = client_conf(), rc = client_conf();
 	struct tls_command rsa = {SPAN("SignatureAlgorithms"), SPAN("rsa_pss_rsae_sha256")};
-	struct pair p = {.how = {.sni = SPAN("site.test"), .verify_name = SPAN("site.test")}}, q = p;
+	struct pair p = {.how = {.sni = SPAN("site.test"), .verify_name = SPAN("site.test")}},
+		    q = p;
 
 	certs[0].key = key_text(site.key, "secret");
-	certs[0].cert = arena_printf(&arena, "%.*s%.*s", SPAN_ARG(site.cert_pem), SPAN_ARG(ca.cert_pem));
+	certs[0].cert =
+		arena_printf(&arena, "%.*s%.*s", SPAN_ARG(site.cert_pem), SPAN_ARG(ca.cert_pem));
 	sc.certs = certs;
 	sc.ncerts = 2;
 	sc.passwords = passwords;
@@ -1066,14 +1098,24 @@ static void idle_is_small(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(talks), cmocka_unit_test(name_picks_everything), cmocka_unit_test(tickets_resume),
-		cmocka_unit_test(given_ticket_keys), cmocka_unit_test(cache_resumes),
-		cmocka_unit_test(client_certificates), cmocka_unit_test(facts_of_certificates),
-		cmocka_unit_test(dribbled), cmocka_unit_test(ends), cmocka_unit_test(big_writes),
-		cmocka_unit_test(few_system_calls), cmocka_unit_test(upstream_certificates),
-		cmocka_unit_test(plain_http_to_tls), cmocka_unit_test(lost_and_late_clients),
-		cmocka_unit_test(early_data), cmocka_unit_test(contexts_refused),
-		cmocka_unit_test(contexts_accepted), cmocka_unit_test(idle_is_small),
+		cmocka_unit_test(talks),
+		cmocka_unit_test(name_picks_everything),
+		cmocka_unit_test(tickets_resume),
+		cmocka_unit_test(given_ticket_keys),
+		cmocka_unit_test(cache_resumes),
+		cmocka_unit_test(client_certificates),
+		cmocka_unit_test(facts_of_certificates),
+		cmocka_unit_test(dribbled),
+		cmocka_unit_test(ends),
+		cmocka_unit_test(big_writes),
+		cmocka_unit_test(few_system_calls),
+		cmocka_unit_test(upstream_certificates),
+		cmocka_unit_test(plain_http_to_tls),
+		cmocka_unit_test(lost_and_late_clients),
+		cmocka_unit_test(early_data),
+		cmocka_unit_test(contexts_refused),
+		cmocka_unit_test(contexts_accepted),
+		cmocka_unit_test(idle_is_small),
 	};
 
 	return cmocka_run_group_tests_name("tls", tests, setup, teardown);
