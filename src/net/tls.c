@@ -671,7 +671,7 @@ ssize_t tls_recv(struct stream *s, void *p, size_t n)
 	if (inbuf_len(&t->plain))
 		return plain_take(t, p, n);
 	if (t->failed)
-		return -EPROTO;
+		return t->io_err ? t->io_err : -EPROTO;
 	while (t->early) {
 		ssize_t r = recv_early(s, p, n);
 
