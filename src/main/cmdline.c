@@ -84,7 +84,7 @@ static int parse_word(struct cmdline *c, int argc, char **argv, int *i, char *er
 		}
 		if (p[1])
 			*value = p + 1;
-		else if (*i + 1 < argc && argv[*i + 1][0])
+		else if (*i + 1 < argc)
 			*value = argv[++*i];
 		else {
 			snprintf(err, size, "option \"-%c\" requires %s", *p, what);

@@ -36,6 +36,8 @@ static void test_forms(void **state)
 	assert_string_equal(c.prefix_arg, "/b");
 	assert_int_equal(PARSE("-c", "1", "-c", "2"), 0);
 	assert_string_equal(c.conf_arg, "2");
+	assert_int_equal(PARSE("-g", "", "-t"), 0);
+	assert_string_equal(c.globals, "");
 	assert_int_equal(PARSE("-V"), 0);
 	assert_true(c.version && c.version_long);
 	assert_int_equal(PARSE("-h"), 0);
@@ -66,7 +68,7 @@ static void test_mistakes(void **state)
 	assert_string_equal(err, "invalid option: \"-s now\"");
 	assert_int_equal(PARSE("-c"), -1);
 	assert_string_equal(err, "option \"-c\" requires file name");
-	assert_int_equal(PARSE("-p", ""), -1);
+	assert_int_equal(PARSE("-p"), -1);
 	assert_string_equal(err, "option \"-p\" requires directory name");
 	assert_int_equal(PARSE("-s"), -1);
 	assert_string_equal(err, "option \"-s\" requires parameter");

@@ -80,6 +80,19 @@ void generation_unlink_sockets(const struct bundle *b, const struct bundle *keep
 	}
 }
 
+void generation_close_sockets(struct generation *g, bool remove)
+{
+	struct bundle_item *i;
+
+	if (remove)
+		generation_unlink_sockets(g->bundle, NULL);
+	for (i = bundle_next(g->bundle, NULL, BUNDLE_LISTEN); i; i = bundle_next(g->bundle, i, BUNDLE_LISTEN)) {
+		if (i->fd >= 0)
+			close(i->fd);
+		i->fd = -1;
+	}
+}
+
 void generation_replace(struct generation *old, const struct generation *by)
 {
 	if (!old)

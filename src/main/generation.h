@@ -23,5 +23,7 @@ struct generation *generation_new(void); /* empty; NULL: no memory */
 void generation_free(struct generation *g, const struct generation *keep);
 /* The same for a generation that another one follows: Unix sockets that are gone from it are unlinked too. */
 void generation_replace(struct generation *old, const struct generation *by);
+/* The end of listening: closes the bundle's sockets, and removes the files of Unix sockets when remove. */
+void generation_close_sockets(struct generation *g, bool remove);
 /* Removes the files of the Unix sockets in b that keep (may be NULL) has not. */
 void generation_unlink_sockets(const struct bundle *b, const struct bundle *keep);

@@ -27,23 +27,10 @@ uint64_t master_now_ms(void)
 
 /* ---- signals ---- */
 
+/* The files of Unix sockets belong to whoever serves them next, if there is somebody. */
 static void close_sockets(struct master *m)
 {
-	struct bundle_item *i;
-
-	for (i = bundle_next(m->gen->bundle, NULL, BUNDLE_LISTEN); i;
-	     i = bundle_next(m->gen->bundle, i, BUNDLE_LISTEN)) {
-		if (i->fd >= 0)
-			close(i->fd);
-		i->fd = -1;
-	}
-}
-
-/* Unix sockets belong to whoever serves them next, if there is somebody. */
-static void unlink_sockets(struct master *m)
-{
-	if (!m->new_binary)
-		generation_unlink_sockets(m->gen->bundle, NULL);
+	generation_close_sockets(m->gen, !m->new_binary);
 }
 
 static void end(struct master *m, bool gracefully)
@@ -52,7 +39,6 @@ static void end(struct master *m, bool gracefully)
 	if (m->new_binary)
 		notify_mainpid(m->new_binary);
 	if (gracefully && !m->quitting && !m->terminating) {
-		unlink_sockets(m);
 		close_sockets(m);
 		master_signal_workers(m, SIGQUIT);
 		m->quitting = true;
@@ -254,7 +240,7 @@ int master_run(const struct cmdline *cmd, struct generation *gen, int ready_fd, 
 	if (m.started && !(r && m.failed))
 		unlink(m.new_binary ? m.oldbin_path.p : m.pid_path.p);
 	log_msg(NULL, LOG_NOTICE, 0, "exit");
-	unlink_sockets(&m);
+	close_sockets(&m);
 	logs_reset();
 	generation_free(m.next, m.gen);
 	generation_free(m.gen, NULL);

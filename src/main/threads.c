@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "main/process.h"
 #include "main/threads.h"
+#include "net/listener.h"
 #include "serve/conn.h"
 #include "serve/serve.h"
 
@@ -148,9 +149,24 @@ void threads_switch(struct snapshot *s, void (*done)(void))
 static _Atomic uint64_t shutdown_timeout_ms;
 static enum { RUNNING, ENDING, HURRYING } phase;
 
+static atomic_uint accepting; /* threads that have not left their listeners yet */
+
+/* Nobody accepts any more, and nobody shall wait in a queue that is not read. The listeners themselves stay: open
+ * connections know theirs. */
+static void close_sockets(struct listener *l, void *arg)
+{
+	for (unsigned i = 0; i < l->nfds; i++) {
+		if (l->fds[i] >= 0)
+			sys->close(l->fds[i]);
+		l->fds[i] = -1;
+	}
+}
+
 static void run_shutdown(struct io_msg *m)
 {
 	serve_shutdown(shutdown_timeout_ms, io_loop_stop);
+	if (atomic_fetch_sub(&accepting, 1) == 1)
+		listeners_each(close_sockets, NULL);
 }
 
 /* After a graceful end that takes too long. */
@@ -166,6 +182,8 @@ void threads_shutdown(uint64_t timeout_ms, bool hurry)
 
 	if (phase == HURRYING || (phase == ENDING && !hurry))
 		return;
+	if (phase == RUNNING)
+		accepting = nthreads;
 	run = phase == ENDING ? run_abort : run_shutdown;
 	phase = hurry ? HURRYING : ENDING;
 	shutdown_timeout_ms = timeout_ms;

@@ -301,6 +301,8 @@ static void end_gracefully(void)
 		return;
 	log_msg(NULL, LOG_NOTICE, 0, "gracefully shutting down");
 	w.ending = true;
+	if (alone())
+		generation_close_sockets(w.gen, true);
 	threads_shutdown((uint64_t)w.gen->settings->shutdown_timeout_ms, false);
 }
 
@@ -484,7 +486,7 @@ int worker_run(const struct worker_args *args)
 	if (alone()) {
 		if (w.announced && !w.failed)
 			unlink(w.gen->settings->pid.p);
-		generation_unlink_sockets(w.gen->bundle, NULL);
+		generation_close_sockets(w.gen, true);
 	}
 	generation_free(w.gen, NULL);
 	return r == 0 && !w.failed ? 0 : alone() ? 1 : 2;

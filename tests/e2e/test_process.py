@@ -187,7 +187,7 @@ def test_daemon_that_cannot(start):
 def test_single_process(start):
     s = start(SITE % "a", main="master_process off;", start=False)
     s.start(wait=False)
-    poll(lambda: text_of(s) == "a", 10, "an answer")
+    poll(lambda: text_of(s) == "a" and s.log("nginx.pid"), 10, "an answer and the pid file")
     assert s.pid == s.proc.pid and not harness.children(s.pid)
     reload_and_expect(s, "b", http=SITE % "b")
     s.configure(http="nonsense;")
@@ -403,7 +403,7 @@ def test_upgrade_that_fails(start):
 
 def test_killed_worker_is_replaced(start):
     s = start(SITE % "a", check=False)
-    for sig in (signal.SIGKILL, signal.SIGSEGV):
+    for sig in (signal.SIGKILL, signal.SIGABRT):
         before = s.worker_pids()
         os.kill(before[0], sig)
         s.wait_log(rf"\[alert\] .*worker process {before[0]} exited on signal {int(sig)}", "error.log")
@@ -460,14 +460,14 @@ def test_socket_activation(start):
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", s.port("port")))
     listener.listen()
-    os.set_inheritable(listener.fileno(), True)
     inode = os.fstat(listener.fileno()).st_ino
-    # The shell becomes the server, so that LISTEN_PID is its number.
-    quoted = " ".join(f"'{a}'" for a in s.command())
-    script = f"exec 3<&{listener.fileno()}; export LISTEN_FDS=1 LISTEN_PID=$$; exec {quoted}"
+
+    def activate():
+        os.dup2(listener.fileno(), 3)
+        for name, value in {**s.environment(), "LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}.items():
+            os.putenv(name, value)
     s.stderr = open(os.devnull, "ab")
-    s.proc = subprocess.Popen(["/bin/sh", "-c", script], env=s.environment(), pass_fds=[listener.fileno()],
-                              stderr=s.stderr)
+    s.proc = subprocess.Popen(s.command(), preexec_fn=activate, close_fds=False, stderr=s.stderr)
     s.wait_ready()
     assert f"socket:[{inode}]" in harness.fd_targets(s.pid)
     listener.close()
