@@ -35,33 +35,61 @@ struct body *buffered_init(struct buffered *b, struct body *inner, const struct 
 
 /* ---- the source ---- */
 
+static void buffered_source_failed(struct buffered *b, enum fail f)
+{
+	b->inner_done = true;
+	b->inner_fail = f;
+	if (b->failed)
+		b->failed(b->arg, f);
+}
+
+static void buffered_source_ended(struct buffered *b)
+{
+	b->inner_done = true;
+	if (b->conf->trailers)
+		b->body.trailers = b->inner->trailers;
+}
+
+/* As much of the piece in b->slice as proxy_limit_rate allows now; waits until it allows something. */
+static MAY_SUSPEND enum fail buffered_slice(struct buffered *b, struct piece *out)
+{
+	int64_t rate = b->conf->rate, allowed = INT64_MAX;
+
+	while (b->slice.mem.n) {
+		allowed = rate * (int64_t)((io_now_ms() - b->began_ms) / 1000 + 1) - b->pulled;
+		if (allowed > 0)
+			break;
+		if (co_sleep_until(io_now_ms() + MIN_OF((uint64_t)(-allowed * 1000 / rate + 1), 1000)) == -ECANCELED)
+			return FAIL_CANCELLED;
+	}
+	*out = b->slice;
+	if (b->slice.mem.n && (int64_t)b->slice.mem.n > allowed) {
+		out->mem.n = (size_t)allowed;
+		out->last = false;
+	}
+	b->slice.mem = span_cut(b->slice.mem, out->mem.n, b->slice.mem.n);
+	b->pulled += (int64_t)out->mem.n;
+	return FAIL_OK;
+}
+
 /* One piece from the source, not faster than proxy_limit_rate. */
 static MAY_SUSPEND enum fail buffered_pull(struct buffered *b, struct piece *out)
 {
+	bool limited = b->conf->rate > 0;
 	enum fail f = FAIL_OK;
 
-	while (b->conf->rate > 0 && f == FAIL_OK) {
-		int64_t allowed = b->conf->rate * (int64_t)((io_now_ms() - b->began_ms) / 1000 + 1);
-
-		if (b->pulled < allowed)
-			break;
-		if (co_sleep_until(io_now_ms() + MIN_OF((uint64_t)((b->pulled - allowed) * 1000 / b->conf->rate + 1),
-							1000)) == -ECANCELED)
-			f = FAIL_CANCELLED;
-	}
-	if (f == FAIL_OK)
+	if (limited)
+		b->inner->accept = PIECE_MEM;
+	if (!limited)
 		f = body_next(b->inner, out);
-	if (f == FAIL_OK) {
-		b->pulled += (int64_t)piece_len(out);
-		b->inner_done = out->last;
-		if (out->last && b->conf->trailers)
-			b->body.trailers = b->inner->trailers;
-	} else {
-		b->inner_done = true;
-		b->inner_fail = f;
-		if (b->failed)
-			b->failed(b->arg, f);
-	}
+	else if (b->slice.mem.n == 0)
+		f = body_next(b->inner, &b->slice);
+	if (f == FAIL_OK && limited)
+		f = buffered_slice(b, out);
+	if (f != FAIL_OK)
+		buffered_source_failed(b, f);
+	else if (out->last)
+		buffered_source_ended(b);
 	return f;
 }
 
@@ -241,6 +269,7 @@ static void filler_run(void *arg)
 			b->inner_fail = f;
 		}
 	}
+	b->filled = true;
 	reader_wake(b);
 }
 
@@ -271,8 +300,8 @@ static void buffered_stalled(struct body *body, struct piece *rest)
 	*rest = (struct piece){.kind = PIECE_MEM, .mem = {k->data, at}, .last = rest->last, .flush = rest->flush};
 	b->given = k;
 	list_del(&k->link); /* the reader has it: not in store any more */
-	if (co_child_start(&b->filler, filler_run, b) == 0)
-		b->filling = true;
+	b->filled = false;
+	b->filling = co_child_start(&b->filler, filler_run, b) == 0;
 }
 
 /* ---- the reader ---- */
@@ -351,7 +380,7 @@ static MAY_SUSPEND enum fail buffered_next(struct body *body, struct piece *out)
 				reader_take_block(b, k, out);
 			else
 				f = reader_take_file(b, out);
-			if (f == FAIL_OK && b->inner_done && b->inner_fail == FAIL_OK && store_is_empty(b))
+			if (f == FAIL_OK && b->filled && b->inner_fail == FAIL_OK && store_is_empty(b))
 				out->last = body->done = true;
 			return f;
 		}
@@ -362,7 +391,7 @@ static MAY_SUSPEND enum fail buffered_next(struct body *body, struct piece *out)
 			body->done = out->last;
 			return FAIL_OK;
 		}
-		if (b->inner_done)
+		if (b->filled)
 			return reader_end(b, out);
 		b->reader_waits = true;
 		if (co_waitq_wait(&b->more, CO_NEVER) < 0) {
@@ -384,7 +413,7 @@ static bool buffered_ready(struct body *body)
 	struct buffered *b = CONTAINER_OF(body, struct buffered, body);
 
 	if (b->filling)
-		return !store_is_empty(b) || b->handed_over || b->inner_done;
+		return !store_is_empty(b) || b->handed_over || b->filled;
 	return b->conf->rate <= 0 && body_ready(b->inner);
 }
 

@@ -33,6 +33,7 @@ struct buffered {
 	const struct buffered_conf *conf;
 	struct co_child filler;
 	bool filling;           /* the filler was started and not yet joined */
+	bool filled;            /* the filler has ended: nothing more will come into the store */
 	bool reader_waits;      /* ... in `more`, with nothing in store */
 	bool handed_over;       /* `handed` goes to the reader as it is */
 	struct piece handed;
@@ -46,7 +47,7 @@ struct buffered {
 	bool file_full;         /* writing failed or the limit was reached: only memory from now on */
 	char *copy, *read_copy; /* the filler's, for pipes; the reader's, when it takes no files: COPY_SIZE bytes */
 	struct co_waitq more, room;
-	uint64_t began_ms; int64_t pulled;
+	uint64_t began_ms; int64_t pulled; struct piece slice; /* for the rate: what it does not allow yet */
 	/* Called once each: when the source fails; when this body was closed. */
 	void (*failed)(void *arg, enum fail f);
 	void (*closed)(void *arg);

@@ -263,4 +263,5 @@ const struct http_module proxy_module = {
 	.confs = proxy_confs,
 	.vars = proxy_vars,
 	.filter = proxy_filter,
+	.thread_stop = upconn_thread_fini,
 };
