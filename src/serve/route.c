@@ -218,25 +218,36 @@ static struct location *location_search(struct req *r, struct location *root, bo
 	return found;
 }
 
+/* The entry whose prefix is uri with a slash behind. */
+static struct location *tree_find_slashed(const struct loc_tree *t, struct span uri)
+{
+	for (size_t i = 0; i < t->n; i++) {
+		struct span p = t->v[i].prefix;
+
+		if (t->v[i].loc->auto_slash && p.n == uri.n + 1 && span_starts(p, uri) && p.p[uri.n] == '/')
+			return t->v[i].loc;
+	}
+	return NULL;
+}
+
 /* "/x" where only "/x/" is a proxied location: redirect, as nginx. */
 static int auto_slash(struct req *r)
 {
-	struct span with = arena_printf(&r->arena, "%.*s/", SPAN_ARG(r->uri)), to;
-	struct location *root = r->server->root, *l;
-	struct resp *resp;
+	const struct loc_tree *t = r->server->root->tree;
+	struct location *l;
+	struct span to;
 
-	if (!with.p || !r->uri.n || r->uri.p[r->uri.n - 1] == '/')
+	if (!t || !t->auto_slash || !r->uri.n || r->uri.p[r->uri.n - 1] == '/')
 		return 0;
-	l = tree_find(root->tree, with);
-	if (!l || !l->auto_slash || l->name.n != with.n)
+	l = tree_find_slashed(t, r->uri);
+	if (!l)
 		return 0;
-	to = uri_escape(&r->arena, with, URI_ESCAPE_PATH);
+	to = uri_escape(&r->arena, l->name, URI_ESCAPE_PATH);
 	if (r->args.n)
 		to = arena_printf(&r->arena, "%.*s?%.*s", SPAN_ARG(to), SPAN_ARG(r->args));
 	r->location = l;
 	r->scope = l->scope;
-	resp = req_answer(r, 301);
-	resp->location = to;
+	req_answer(r, 301)->location = to;
 	return 301;
 }
 

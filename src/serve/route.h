@@ -30,6 +30,7 @@ struct loc_entry {
 struct loc_tree {
 	struct loc_entry *v, *exact;
 	size_t n, nexact;
+	bool auto_slash; /* some entry's location redirects to itself when its last slash is missing */
 };
 
 /* Compiles a location's children (and theirs) for location_find. CONF_OK or CONF_ERR. */

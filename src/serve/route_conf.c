@@ -139,8 +139,10 @@ static int tree_build(struct conf_call *c, struct location *in, size_t nprefix, 
 
 		if (loc->kind == LOC_EXACT)
 			t->exact[t->nexact++] = (struct loc_entry){.prefix = loc->name, .loc = loc};
-		else if (loc->kind == LOC_PREFIX || loc->kind == LOC_PREFIX_FINAL)
+		else if (loc->kind == LOC_PREFIX || loc->kind == LOC_PREFIX_FINAL) {
+			t->auto_slash |= loc->auto_slash;
 			t->v[t->n++] = (struct loc_entry){.prefix = loc->name, .loc = loc};
+		}
 	}
 	qsort(t->v, t->n, sizeof(*t->v), entry_cmp);
 	qsort(t->exact, t->nexact, sizeof(*t->exact), entry_cmp);
