@@ -276,10 +276,12 @@ void conn_accepted(struct listener *l, int fd, const struct net_addr *peer)
 
 	conns_init();
 	COUNT_UP(conns.counters.accepted);
+	net_conn_opened();
 	c = slab_take(&conns.slab);
 	if (!c) {
 		fail_count(FAIL_NO_MEMORY);
 		sys->close(fd);
+		net_conn_closed();
 		return;
 	}
 	memset(c, 0, sizeof(*c));
@@ -295,7 +297,6 @@ void conn_accepted(struct listener *l, int fd, const struct net_addr *peer)
 	list_push(&conns.all, &c->link);
 	conns.count++;
 	COUNT_UP(conns.counters.handled);
-	net_conn_opened();
 	port = conn_port(c);
 	if (!port) {
 		conn_close(c, false);
