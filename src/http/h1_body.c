@@ -15,14 +15,14 @@ static const struct body_ops h1_body_ops = {
 	.close = h1_body_close,
 };
 
-void h1_body_init(struct h1_body *b, struct stream *s, struct inbuf *in, bool chunked, int64_t length,
-		  struct arena *a)
+void h1_body_init(struct h1_body *b, struct stream *s, struct inbuf *in, bool chunked,
+		  int64_t length, struct arena *a)
 {
 	*b = (struct h1_body){
 		.body = {.ops = &h1_body_ops, .length = chunked ? -1 : length, .accept = PIECE_MEM},
 		.stream = s,
 		.in = in,
-		.framing = chunked       ? H1_BODY_CHUNKED
+		.framing = chunked	 ? H1_BODY_CHUNKED
 			   : length >= 0 ? H1_BODY_LENGTH
 					 : H1_BODY_UNTIL_CLOSE,
 		.left = chunked ? 0 : length,
@@ -50,7 +50,8 @@ static void h1_body_release(struct h1_body *b)
 	b->in_pipe = 0;
 }
 
-/* Room for the next read: small at first, so that a short body costs little; large when it goes on. */
+/* Room for the next read: small at first, so that a short body costs little; large when it goes on.
+ */
 static bool h1_body_room(struct h1_body *b)
 {
 	size_t want = b->received < READ_LARGE ? READ_SMALL : READ_LARGE;
@@ -108,7 +109,8 @@ static enum fail h1_body_give(struct h1_body *b, struct piece *out, struct span 
 
 static MAY_SUSPEND enum fail h1_body_splice(struct h1_body *b, struct piece *out, bool *fallback)
 {
-	size_t want = b->framing == H1_BODY_LENGTH ? (size_t)MIN_OF(b->left, SPLICE_MAX) : SPLICE_MAX;
+	size_t want =
+		b->framing == H1_BODY_LENGTH ? (size_t)MIN_OF(b->left, SPLICE_MAX) : SPLICE_MAX;
 	ssize_t n;
 
 	*fallback = false;
@@ -125,7 +127,8 @@ static MAY_SUSPEND enum fail h1_body_splice(struct h1_body *b, struct piece *out
 	b->received += n;
 	if (b->framing == H1_BODY_LENGTH)
 		b->left -= n;
-	*out = (struct piece){.kind = n ? PIECE_PIPE : PIECE_MEM, .fd = b->pipe[0], .len = (size_t)n};
+	*out = (struct piece){
+		.kind = n ? PIECE_PIPE : PIECE_MEM, .fd = b->pipe[0], .len = (size_t)n};
 	out->last = b->framing == H1_BODY_LENGTH ? b->left == 0 : n == 0;
 	if (out->last)
 		h1_body_finish(b);
@@ -135,7 +138,8 @@ static MAY_SUSPEND enum fail h1_body_splice(struct h1_body *b, struct piece *out
 static bool h1_body_may_splice(const struct h1_body *b)
 {
 	return (b->body.accept & PIECE_PIPE) && stream_can_splice(b->stream) &&
-	       (b->framing == H1_BODY_LENGTH ? b->left >= SPLICE_FROM : b->received >= SPLICE_FROM) &&
+	       (b->framing == H1_BODY_LENGTH ? b->left >= SPLICE_FROM
+					     : b->received >= SPLICE_FROM) &&
 	       b->max < 0;
 }
 
@@ -189,7 +193,7 @@ static enum fail h1_body_keep_trailers(struct h1_body *b)
 {
 	struct arena *a = b->trailer_fields.arena;
 
-	hdrs_each(hd, &b->trailer_fields) {
+	hdrs_each (hd, &b->trailer_fields) {
 		hd->name = arena_dup(a, hd->name);
 		hd->value = arena_dup(a, hd->value);
 		if (!hd->name.p || !hd->value.p)
@@ -200,11 +204,13 @@ static enum fail h1_body_keep_trailers(struct h1_body *b)
 	return FAIL_OK;
 }
 
-/* Looks at what is in the buffer behind the held bytes: finds the next run of data (pending), or the end of the
- * body (*end), or nothing yet. Never reads, so that the end is seen as soon as its bytes are here. */
+/* Looks at what is in the buffer behind the held bytes: finds the next run of data (pending), or
+ * the end of the body (*end), or nothing yet. Never reads, so that the end is seen as soon as its
+ * bytes are here. */
 static enum fail h1_body_look(struct h1_body *b, bool *end)
 {
-	static const struct h1_limits dflt = {.line_max = 8192, .total_max = 32768, .headers_max = 100};
+	static const struct h1_limits dflt = {
+		.line_max = 8192, .total_max = 32768, .headers_max = 100};
 	struct span in = span_cut(inbuf_span(b->in), b->held, SIZE_MAX);
 	size_t used = 0;
 	int rc;
@@ -228,7 +234,7 @@ static enum fail h1_body_look(struct h1_body *b, bool *end)
 	if (rc == H1_MORE)
 		return FAIL_OK;
 	if (rc < 0)
-		return b->client ? (enum fail)-rc : b->on_bad;
+		return b->client ? (enum fail) - rc : b->on_bad;
 	b->held += (uint32_t)used;
 	*end = true;
 	return h1_body_keep_trailers(b);

@@ -7,9 +7,10 @@
 #include "serve/serve.h"
 #include "serve/tunnel.h"
 
-#define CONNS_KEEP    1024 /* free conn structs kept per thread */
-#define LINGER_CHUNK  16384
-#define DRAIN_GRACE   1000 /* ms since its last byte in which a connection is likely to send its next request */
+#define CONNS_KEEP   1024 /* free conn structs kept per thread */
+#define LINGER_CHUNK 16384
+#define DRAIN_GRACE                                                                                \
+	1000 /* ms since its last byte in which a connection is likely to send its next request */
 
 static _Thread_local struct {
 	struct slab slab;
@@ -110,7 +111,8 @@ static size_t conn_log_context(const struct logger *l, char *p, size_t size)
 static void conn_log(struct conn *c, enum log_level level, const char *what, struct span detail)
 {
 	struct http_port *port = conn_port(c);
-	struct conn_logger l = {.logger = {.connection = c->number, .context = conn_log_context}, .conn = c};
+	struct conn_logger l = {.logger = {.connection = c->number, .context = conn_log_context},
+				.conn = c};
 
 	if (!port)
 		return;
@@ -209,8 +211,9 @@ static void conn_linger_event(struct conn *c)
 		    MIN_OF(io_now_ms() + (uint64_t)loc->lingering_timeout, c->linger_until));
 }
 
-/* The client has gone while its request is being served. A half-close ends only requests that wait for an upstream, as
- * in nginx: a client that has said all it has to say may still read an answer of our own. */
+/* The client has gone while its request is being served. A half-close ends only requests that wait
+ * for an upstream, as in nginx: a client that has said all it has to say may still read an answer
+ * of our own. */
 static void conn_abandoned(struct conn *c)
 {
 	uint8_t ready = c->stream.io.ready;
@@ -259,11 +262,13 @@ static void conn_timeout(struct timer *t)
 
 	if (c->state == CONN_FRESH) {
 		struct http_port *port = conn_port(c);
-		const struct core_loc *l = port ? conf_get(port->default_server->scope, &core_loc_mod) : NULL;
+		const struct core_loc *l =
+			port ? conf_get(port->default_server->scope, &core_loc_mod) : NULL;
 
 		reset = l && l->reset_timedout_connection;
 		fail_count(FAIL_CLIENT_TIMEOUT_HEAD);
-		conn_log(c, LOG_INFO, "client timed out (110: Connection timed out) while waiting for request",
+		conn_log(c, LOG_INFO,
+			 "client timed out (110: Connection timed out) while waiting for request",
 			 SPAN(""));
 	}
 	conn_close(c, reset);
@@ -346,7 +351,8 @@ static struct tls_ctx *conn_pick_tls(void *arg, struct span sni)
 	return s->tls ? s->tls : port->default_server->tls;
 }
 
-/* False: closed or to be closed. A plain request on a TLS port is left to the codec, which answers 497. */
+/* False: closed or to be closed. A plain request on a TLS port is left to the codec, which answers
+ * 497. */
 static MAY_SUSPEND bool conn_handshake(struct conn *c, struct http_port *port, uint64_t deadline)
 {
 	struct tls_picker picker = {conn_pick_tls, port};
@@ -354,7 +360,8 @@ static MAY_SUSPEND bool conn_handshake(struct conn *c, struct http_port *port, u
 	int rc;
 
 	if (inbuf_len(&c->in) == 0) {
-		if (!inbuf_reserve(&c->in, 1024, NULL) || inbuf_read(&c->in, &c->stream, deadline) <= 0)
+		if (!inbuf_reserve(&c->in, 1024, NULL) ||
+		    inbuf_read(&c->in, &c->stream, deadline) <= 0)
 			return false;
 	}
 	first = *inbuf_span(&c->in).p;
@@ -466,15 +473,16 @@ static void conn_main(void *arg)
 
 /* ---- graceful end ---- */
 
-/* A client that was active a moment ago may be sending its next request right now: closing would lose it. Such a
- * connection stays for the rest of the grace, and what arrives is answered with Connection: close. */
+/* A client that was active a moment ago may be sending its next request right now: closing would
+ * lose it. Such a connection stays for the rest of the grace, and what arrives is answered with
+ * Connection: close. */
 void conns_drain(void)
 {
 	struct list *l, *tmp;
 
 	conns_init();
 	conns.draining = true;
-	list_each_safe(l, tmp, &conns.all) {
+	list_each_safe (l, tmp, &conns.all) {
 		struct conn *c = CONTAINER_OF(l, struct conn, link);
 
 		if (c->state != CONN_IDLE && c->state != CONN_FRESH)
@@ -493,7 +501,7 @@ void conns_abort(void)
 	struct list *l, *tmp;
 
 	tunnels_abort();
-	list_each_safe(l, tmp, &conns.all) {
+	list_each_safe (l, tmp, &conns.all) {
 		struct conn *c = CONTAINER_OF(l, struct conn, link);
 
 		if (c->state == CONN_BUSY && c->co)

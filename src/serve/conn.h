@@ -1,9 +1,10 @@
-/* A client connection. Idle ones are this struct, parked on their loop, and nothing else: no stack, no buffer.
+/* A client connection. Idle ones are this struct, parked on their loop, and nothing else: no stack,
+ * no buffer.
  *
- * States: FRESH (accepted, nothing read) → BUSY (a coroutine serves it) → IDLE (keep-alive, parked) → BUSY ... →
- * LINGER (answer sent, reading the rest away, parked) → closed; or → TUNNEL (both streams belong to a struct tunnel).
- * Owner: one thread. While BUSY, `co` is its coroutine; a hang-up of the client cancels it unless the request
- * ignores that. */
+ * States: FRESH (accepted, nothing read) → BUSY (a coroutine serves it) → IDLE (keep-alive, parked)
+ * → BUSY ... → LINGER (answer sent, reading the rest away, parked) → closed; or → TUNNEL (both
+ * streams belong to a struct tunnel). Owner: one thread. While BUSY, `co` is its coroutine; a
+ * hang-up of the client cancels it unless the request ignores that. */
 #pragma once
 #include "base/list.h"
 #include "net/listener.h"
@@ -24,28 +25,34 @@ struct conn_extra {
 struct conn {
 	struct stream stream;
 	struct inbuf in;
-	struct list link;          /* of the thread */
-	struct timer timer;        /* FRESH: head time-out; IDLE: keep-alive; LINGER */
-	struct net_peer peer;      /* after PROXY protocol and realip: still the socket's own */
+	struct list link;     /* of the thread */
+	struct timer timer;   /* FRESH: head time-out; IDLE: keep-alive; LINGER */
+	struct net_peer peer; /* after PROXY protocol and realip: still the socket's own */
 	struct listener *listener;
-	struct conn_extra *extra;  /* NULL mostly */
-	struct co *co;             /* BUSY */
-	struct req *req;           /* the one in flight, NULL between */
-	uint64_t number;           /* $connection */
+	struct conn_extra *extra; /* NULL mostly */
+	struct co *co;		  /* BUSY */
+	struct req *req;	  /* the one in flight, NULL between */
+	uint64_t number;	  /* $connection */
 	uint64_t opened_ms;
 	uint64_t linger_until;
-	uint64_t parked_ms;        /* since when it has been FRESH or IDLE */
-	uint32_t requests;         /* $connection_requests */
+	uint64_t parked_ms; /* since when it has been FRESH or IDLE */
+	uint32_t requests;  /* $connection_requests */
 	uint8_t state;
-	bool tls, greeted;         /* PROXY line and TLS handshake are behind us */
-	bool cancelled;            /* the client went away while BUSY */
-	bool pipelined;            /* this request was already in the buffer: $pipe */
+	bool tls, greeted; /* PROXY line and TLS handshake are behind us */
+	bool cancelled;	   /* the client went away while BUSY */
+	bool pipelined;	   /* this request was already in the buffer: $pipe */
 };
 
 /* For listeners' accepted(). */
 void conn_accepted(struct listener *l, int fd, const struct net_addr *peer);
 /* Ends a BUSY connection's request loop: the codec says what comes next. */
-enum conn_next { CONN_NEXT_REQUEST, CONN_NEXT_CLOSE, CONN_NEXT_LINGER, CONN_NEXT_RESET, CONN_NEXT_TUNNEL };
+enum conn_next {
+	CONN_NEXT_REQUEST,
+	CONN_NEXT_CLOSE,
+	CONN_NEXT_LINGER,
+	CONN_NEXT_RESET,
+	CONN_NEXT_TUNNEL
+};
 /* The HTTP/1 codec (h1_conn.c): reads and serves one request. */
 MAY_SUSPEND enum conn_next h1_conn_request(struct conn *c);
 /* The port it came in on, in the current snapshot; NULL: not served any more. */
@@ -58,8 +65,8 @@ const struct sockaddr *conn_peer(const struct conn *c);
 void conn_close(struct conn *c, bool reset);
 
 /* Per-thread: graceful end. */
-void conns_drain(void);      /* idle ones close, busy ones finish without keep-alive */
-void conns_abort(void);      /* busy ones are cancelled, all close */
+void conns_drain(void); /* idle ones close, busy ones finish without keep-alive */
+void conns_abort(void); /* busy ones are cancelled, all close */
 unsigned conns_count(void);
 bool conns_draining(void);
 extern void (*conns_empty)(void); /* called when the last one closes while draining; may be NULL */
@@ -70,8 +77,12 @@ struct conn_counters {
 	_Atomic uint64_t accepted, handled, requests;
 	_Atomic int64_t reading, writing, waiting;
 };
-#define COUNT_UP(field)   atomic_store_explicit(&(field), atomic_load_explicit(&(field), memory_order_relaxed) + 1, memory_order_relaxed)
-#define COUNT_DOWN(field) atomic_store_explicit(&(field), atomic_load_explicit(&(field), memory_order_relaxed) - 1, memory_order_relaxed)
+#define COUNT_UP(field)                                                                            \
+	atomic_store_explicit(&(field), atomic_load_explicit(&(field), memory_order_relaxed) + 1,  \
+			      memory_order_relaxed)
+#define COUNT_DOWN(field)                                                                          \
+	atomic_store_explicit(&(field), atomic_load_explicit(&(field), memory_order_relaxed) - 1,  \
+			      memory_order_relaxed)
 struct serve_counters;
 void conns_counters_sum(struct serve_counters *out);
 /* This thread's; others read them. */

@@ -1,4 +1,5 @@
-/* http {}, server {}, location {}: the blocks, and the core directives that need more than a row. */
+/* http {}, server {}, location {}: the blocks, and the core directives that need more than a row.
+ */
 #include "serve/core.h"
 #include "http/msg.h"
 #include "http/uri.h"
@@ -30,7 +31,7 @@ static int http_link(struct conf_call *c, void *arg)
 
 	if (temp_path_make(c, conf_get(m->scope, &core_loc_mod)) != CONF_OK)
 		rc = CONF_ERR;
-	list_each(l, &m->servers) {
+	list_each (l, &m->servers) {
 		struct server *s = CONTAINER_OF(l, struct server, link);
 
 		if (location_compile(c, s->root) != CONF_OK)
@@ -103,7 +104,8 @@ int core_server_block(struct conf_call *c)
 
 /* ---- location ---- */
 
-struct location *location_new(struct conf_call *c, enum location_kind kind, enum conf_where where, struct span name)
+struct location *location_new(struct conf_call *c, enum location_kind kind, enum conf_where where,
+			      struct span name)
 {
 	struct location *l = arena_zalloc(c->ctx->arena, sizeof(*l));
 	struct server *s = server_of(c->scope);
@@ -135,9 +137,13 @@ struct location *location_new(struct conf_call *c, enum location_kind kind, enum
 }
 
 /* "location [= | ^~ | ~ | ~*] name": the modifier may be glued to the name. */
-static int location_words(struct conf_call *c, enum location_kind *kind, struct span *name, unsigned *word)
+static int location_words(struct conf_call *c, enum location_kind *kind, struct span *name,
+			  unsigned *word)
 {
-	static const struct { struct span text; enum location_kind kind; } mods[] = {
+	static const struct {
+		struct span text;
+		enum location_kind kind;
+	} mods[] = {
 		{SPAN_INIT("="), LOC_EXACT},
 		{SPAN_INIT("^~"), LOC_PREFIX_FINAL},
 		{SPAN_INIT("~*"), LOC_REGEX_NOCASE},
@@ -183,16 +189,19 @@ static int location_nesting(struct conf_call *c, enum location_kind kind, struct
 	if (!in)
 		return CONF_OK;
 	if (in->kind == LOC_EXACT)
-		return conf_error(c, 1, "location \"%.*s\" cannot be inside the exact location \"%.*s\"", SPAN_ARG(name),
-				  SPAN_ARG(in->name));
+		return conf_error(c, 1,
+				  "location \"%.*s\" cannot be inside the exact location \"%.*s\"",
+				  SPAN_ARG(name), SPAN_ARG(in->name));
 	if (in->kind == LOC_NAMED)
-		return conf_error(c, 1, "location \"%.*s\" cannot be inside the named location \"%.*s\"", SPAN_ARG(name),
-				  SPAN_ARG(in->name));
+		return conf_error(c, 1,
+				  "location \"%.*s\" cannot be inside the named location \"%.*s\"",
+				  SPAN_ARG(name), SPAN_ARG(in->name));
 	if (kind == LOC_NAMED)
-		return conf_error(c, 1, "named location \"%.*s\" can be on the server level only", SPAN_ARG(name));
+		return conf_error(c, 1, "named location \"%.*s\" can be on the server level only",
+				  SPAN_ARG(name));
 	if (!is_regex(kind) && !is_regex(in->kind) && !span_starts(name, in->name))
-		return conf_error(c, 1, "location \"%.*s\" is outside location \"%.*s\"", SPAN_ARG(name),
-				  SPAN_ARG(in->name));
+		return conf_error(c, 1, "location \"%.*s\" is outside location \"%.*s\"",
+				  SPAN_ARG(name), SPAN_ARG(in->name));
 	return CONF_OK;
 }
 
@@ -200,17 +209,21 @@ static int location_duplicate(struct conf_call *c, enum location_kind kind, stru
 {
 	struct server *s = server_of(c->scope);
 	struct location *in = location_of(c->scope);
-	struct list *head = kind == LOC_NAMED ? &s->named : in ? &in->children : &s->root->children, *l;
+	struct list *head = kind == LOC_NAMED ? &s->named
+			    : in	      ? &in->children
+					      : &s->root->children,
+		    *l;
 
 	if (is_regex(kind))
 		return CONF_OK;
-	list_each(l, head) {
+	list_each (l, head) {
 		const struct location *o = CONTAINER_OF(l, struct location, link);
 		bool same = (o->kind == LOC_EXACT) == (kind == LOC_EXACT) && !is_regex(o->kind);
 
 		if (same && span_eq(o->name, name)) {
 			conf_error(c, 1, "duplicate location \"%.*s\"", SPAN_ARG(name));
-			return conf_remedy(c, "the first one is in %.*s:%u", SPAN_ARG(o->file->path), o->line);
+			return conf_remedy(c, "the first one is in %.*s:%u",
+					   SPAN_ARG(o->file->path), o->line);
 		}
 	}
 	return CONF_OK;
@@ -223,15 +236,16 @@ int core_location_block(struct conf_call *c)
 	struct span name;
 	unsigned word;
 
-	if (location_words(c, &kind, &name, &word) != CONF_OK || location_nesting(c, kind, name) != CONF_OK ||
+	if (location_words(c, &kind, &name, &word) != CONF_OK ||
+	    location_nesting(c, kind, name) != CONF_OK ||
 	    location_duplicate(c, kind, name) != CONF_OK)
 		return CONF_ERR;
 	l = location_new(c, kind, IN_LOCATION, name);
 	if (!l)
 		return CONF_ERR;
 	if (is_regex(kind)) {
-		l->re = conf_regex(c, word, name, kind == LOC_REGEX_NOCASE, &l->capture_vars, &l->capture_groups,
-				   &l->ncapture_vars);
+		l->re = conf_regex(c, word, name, kind == LOC_REGEX_NOCASE, &l->capture_vars,
+				   &l->capture_groups, &l->ncapture_vars);
 		if (!l->re)
 			return CONF_ERR;
 	}
@@ -248,7 +262,8 @@ int core_limit_except_block(struct conf_call *c)
 		enum http_method m = http_method_of(conf_arg(c, i));
 
 		if (m == METHOD_OTHER)
-			return conf_error(c, i, "invalid method \"%.*s\"", SPAN_ARG(conf_arg(c, i)));
+			return conf_error(c, i, "invalid method \"%.*s\"",
+					  SPAN_ARG(conf_arg(c, i)));
 		in->limit_except_methods |= 1u << m;
 		if (m == METHOD_GET)
 			in->limit_except_methods |= 1u << METHOD_HEAD;
@@ -267,8 +282,8 @@ static void regex_release(void *re)
 	regex_free(re);
 }
 
-struct regex *conf_regex(struct conf_call *c, unsigned word, struct span text, bool nocase, struct var ***vars,
-			 unsigned **groups, size_t *n)
+struct regex *conf_regex(struct conf_call *c, unsigned word, struct span text, bool nocase,
+			 struct var ***vars, unsigned **groups, size_t *n)
 {
 	struct var_table *t = conf_var_table(c->scope);
 	size_t at = 0, cap = 0, gcap = 0, gn = 0;
@@ -278,8 +293,8 @@ struct regex *conf_regex(struct conf_call *c, unsigned word, struct span text, b
 	unsigned group;
 
 	if (!re) {
-		conf_error(c, word, "pcre2_compile() failed: %s in \"%.*s\" at \"%.*s\"", err, SPAN_ARG(text),
-			   SPAN_ARG(span_cut(text, at, text.n)));
+		conf_error(c, word, "pcre2_compile() failed: %s in \"%.*s\" at \"%.*s\"", err,
+			   SPAN_ARG(text), SPAN_ARG(span_cut(text, at, text.n)));
 		return NULL;
 	}
 	snapshot_on_free(c->ctx->snapshot, regex_release, re);

@@ -18,7 +18,8 @@ static void resolver_release(void *r)
 
 int core_loc_init(struct conf_call *c, void *conf)
 {
-	static const struct resolver_conf system = {.ipv4 = true, .ipv6 = true, .timeout_ms = 30 * SECOND};
+	static const struct resolver_conf system = {
+		.ipv4 = true, .ipv6 = true, .timeout_ms = 30 * SECOND};
 	struct core_loc *l = conf;
 
 	l->keepalive_timeout = 75 * SECOND;
@@ -29,7 +30,8 @@ int core_loc_init(struct conf_call *c, void *conf)
 	l->resolver = resolver_new(&system);
 	if (!l->root || !l->resolver || !l->client_body_temp_path.p)
 		return conf_error(c, 0, "out of memory");
-	return snapshot_on_free(c->ctx->snapshot, resolver_release, l->resolver) < 0 ? CONF_ERR : CONF_OK;
+	return snapshot_on_free(c->ctx->snapshot, resolver_release, l->resolver) < 0 ? CONF_ERR
+										     : CONF_OK;
 }
 
 /* Relative paths are relative to the prefix, also in front of variables. */
@@ -49,10 +51,13 @@ static int root_or_alias(struct conf_call *c, bool alias)
 	if (!l)
 		return CONF_ERR;
 	if (l->root_set && !conf_first_here(c))
-		return conf_error(c, 0, "\"%.*s\" directive is duplicate", SPAN_ARG(conf_arg(c, 0)));
+		return conf_error(c, 0, "\"%.*s\" directive is duplicate",
+				  SPAN_ARG(conf_arg(c, 0)));
 	if (loc && l->alias_location == loc)
-		return conf_error(c, 0, l->alias == alias ? "\"%s\" directive is duplicate"
-							 : "\"%s\" directive is duplicate, \"alias\" or \"root\" was specified earlier",
+		return conf_error(c, 0,
+				  l->alias == alias ? "\"%s\" directive is duplicate"
+						    : "\"%s\" directive is duplicate, \"alias\" or "
+						      "\"root\" was specified earlier",
 				  alias ? "alias" : "root");
 	if (!alias && path.n > 1 && path.p[path.n - 1] == '/')
 		path.n--;
@@ -73,7 +78,8 @@ int alias_set(struct conf_call *c)
 	struct location *l = location_of(c->scope);
 
 	if (l && l->kind == LOC_NAMED)
-		return conf_error(c, 0, "the \"alias\" directive cannot be used inside the named location");
+		return conf_error(
+			c, 0, "the \"alias\" directive cannot be used inside the named location");
 	return root_or_alias(c, true);
 }
 
@@ -124,8 +130,8 @@ int temp_path_make(struct conf_call *c, void *arg)
 	const struct core_loc *l = arg;
 	int rc = c->ctx->opener->ops->make_dir(c->ctx->opener, l->client_body_temp_path);
 
-	return rc < 0 ? conf_error(c, 1, "mkdir() \"%.*s\" failed (%d: %s)", SPAN_ARG(l->client_body_temp_path), -rc,
-				   strerror(-rc))
+	return rc < 0 ? conf_error(c, 1, "mkdir() \"%.*s\" failed (%d: %s)",
+				   SPAN_ARG(l->client_body_temp_path), -rc, strerror(-rc))
 		      : CONF_OK;
 }
 
@@ -198,8 +204,10 @@ int error_page_set(struct conf_call *c)
 		if (v == 499)
 			return conf_error(c, i, "invalid value \"499\"");
 		if (v < 300)
-			return conf_error(c, i, "value \"%.*s\" must be between 300 and 599", SPAN_ARG(conf_arg(c, i)));
-		e = ARENA_PUSH(c->ctx->arena, l->error_pages, &l->nerror_pages, &l->error_pages_cap);
+			return conf_error(c, i, "value \"%.*s\" must be between 300 and 599",
+					  SPAN_ARG(conf_arg(c, i)));
+		e = ARENA_PUSH(c->ctx->arena, l->error_pages, &l->nerror_pages,
+			       &l->error_pages_cap);
 		if (!e)
 			return conf_error(c, i, "out of memory");
 		*e = (struct error_page){.status = (int)v, .overwrite = overwrite, .uri = uri};
@@ -227,8 +235,10 @@ int open_file_cache_set(struct conf_call *c)
 			return CONF_OK;
 		if (conf_param(conf_arg(c, i), "max", &v) && span_to_u64(v, 1 << 24, &n) && n)
 			l->open_file_cache_max = (int64_t)n;
-		else if (!conf_param(conf_arg(c, i), "inactive", &v) || !conf_parse_sec(v, &l->open_file_cache_inactive))
-			return conf_error(c, i, "invalid \"open_file_cache\" parameter \"%.*s\"", SPAN_ARG(conf_arg(c, i)));
+		else if (!conf_param(conf_arg(c, i), "inactive", &v) ||
+			 !conf_parse_sec(v, &l->open_file_cache_inactive))
+			return conf_error(c, i, "invalid \"open_file_cache\" parameter \"%.*s\"",
+					  SPAN_ARG(conf_arg(c, i)));
 	}
 	if (!l->open_file_cache_max)
 		return conf_error(c, 0, "\"open_file_cache\" must have the \"max\" parameter");
@@ -237,8 +247,12 @@ int open_file_cache_set(struct conf_call *c)
 
 int disable_symlinks_set(struct conf_call *c)
 {
-	static const struct { struct span word; int mode; } modes[] = {
-		{SPAN_INIT("off"), SYMLINKS_OFF}, {SPAN_INIT("on"), SYMLINKS_ON}, {SPAN_INIT("if_not_owner"), SYMLINKS_NOT_OWNER}};
+	static const struct {
+		struct span word;
+		int mode;
+	} modes[] = {{SPAN_INIT("off"), SYMLINKS_OFF},
+		     {SPAN_INIT("on"), SYMLINKS_ON},
+		     {SPAN_INIT("if_not_owner"), SYMLINKS_NOT_OWNER}};
 	struct core_loc *l = conf_mine(c);
 	struct span v;
 	bool mode = false;
@@ -260,22 +274,28 @@ int disable_symlinks_set(struct conf_call *c)
 			known = l->disable_symlinks_from;
 		}
 		if (!known)
-			return conf_error(c, i, "invalid parameter \"%.*s\"", SPAN_ARG(conf_arg(c, i)));
+			return conf_error(c, i, "invalid parameter \"%.*s\"",
+					  SPAN_ARG(conf_arg(c, i)));
 	}
 	if (!mode)
-		return conf_error(c, 0, "\"disable_symlinks\" must have \"off\", \"on\" or \"if_not_owner\" parameter");
+		return conf_error(c, 0,
+				  "\"disable_symlinks\" must have \"off\", \"on\" or "
+				  "\"if_not_owner\" parameter");
 	return CONF_OK;
 }
 
 /* ---- resolver ---- */
 
-static int resolver_word(struct conf_call *c, unsigned i, struct resolver_conf *rc, struct net_addr *servers, size_t *n)
+static int resolver_word(struct conf_call *c, unsigned i, struct resolver_conf *rc,
+			 struct net_addr *servers, size_t *n)
 {
 	struct span w = conf_arg(c, i), v;
 	bool on;
 
 	if (conf_param(w, "valid", &v))
-		return conf_parse_sec(v, &rc->valid_s) ? CONF_OK : conf_error(c, i, "invalid parameter: %.*s", SPAN_ARG(w));
+		return conf_parse_sec(v, &rc->valid_s)
+			       ? CONF_OK
+			       : conf_error(c, i, "invalid parameter: %.*s", SPAN_ARG(w));
 	if (conf_param(w, "ipv4", &v) || conf_param(w, "ipv6", &v)) {
 		if (!conf_parse_flag(v, &on))
 			return conf_error(c, i, "invalid parameter: %.*s", SPAN_ARG(w));
@@ -319,5 +339,6 @@ int resolver_set(struct conf_call *c)
 	l->resolver = resolver_new(&rc);
 	if (!l->resolver)
 		return conf_error(c, 0, "out of memory");
-	return snapshot_on_free(c->ctx->snapshot, resolver_release, l->resolver) < 0 ? CONF_ERR : CONF_OK;
+	return snapshot_on_free(c->ctx->snapshot, resolver_release, l->resolver) < 0 ? CONF_ERR
+										     : CONF_OK;
 }

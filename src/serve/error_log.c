@@ -13,7 +13,7 @@ struct log_conf {
 /* A sink; log first, so that the sink's address is the place's. */
 struct place {
 	struct log_sink sink;
-	int fd;                /* of a file or stderr; -1: not open, or syslog */
+	int fd;		       /* of a file or stderr; -1: not open, or syslog */
 	struct syslog *syslog; /* NULL: a file */
 };
 
@@ -72,7 +72,8 @@ static int place_open(struct conf_call *c, unsigned word, struct place *p, struc
 		return CONF_ERR;
 	r = o->ops->open_log(o, path);
 	if (r < 0)
-		return conf_error(c, word, "open() \"%.*s\" failed (%d: %s)", SPAN_ARG(path), -r, strerror(-r));
+		return conf_error(c, word, "open() \"%.*s\" failed (%d: %s)", SPAN_ARG(path), -r,
+				  strerror(-r));
 	p->fd = r;
 	return CONF_OK;
 }
@@ -80,8 +81,9 @@ static int place_open(struct conf_call *c, unsigned word, struct place *p, struc
 static int level_parse(struct conf_call *c)
 {
 	/* nginx lets one choose parts of its debug messages; here they come together. */
-	static const char *const parts[] = {"debug_core", "debug_alloc", "debug_mutex", "debug_event",
-					    "debug_http", "debug_mail", "debug_stream"};
+	static const char *const parts[] = {"debug_core",  "debug_alloc", "debug_mutex",
+					    "debug_event", "debug_http",  "debug_mail",
+					    "debug_stream"};
 	int level = -1;
 
 	for (unsigned i = 2; i <= conf_nargs(c); i++) {
@@ -91,9 +93,11 @@ static int level_parse(struct conf_call *c)
 			if (span_eq(conf_arg(c, i), span_of(parts[k])))
 				l = LOG_DEBUG;
 		if (l < 0)
-			return conf_error(c, i, "invalid log level \"%.*s\"", SPAN_ARG(conf_arg(c, i)));
+			return conf_error(c, i, "invalid log level \"%.*s\"",
+					  SPAN_ARG(conf_arg(c, i)));
 		if (level >= 0 && l != LOG_DEBUG)
-			return conf_error(c, i, "duplicate log level \"%.*s\"", SPAN_ARG(conf_arg(c, i)));
+			return conf_error(c, i, "duplicate log level \"%.*s\"",
+					  SPAN_ARG(conf_arg(c, i)));
 		level = l;
 	}
 	return level < 0 ? LOG_ERR : level;
@@ -155,10 +159,16 @@ static int done(struct conf_call *c, void *arg)
 }
 
 static const struct conf_row rows[] = {
-	{.name = "error_log", .where = IN_MAIN | IN_HTTP_ALL | IN_STREAM | IN_STREAM_SERVER | IN_MAIL, .min = 1,
-	 .max = 255, .kind = CONF_CUSTOM, .flags = CONF_MULTI, .set = set_error_log,
+	{.name = "error_log",
+	 .where = IN_MAIN | IN_HTTP_ALL | IN_STREAM | IN_STREAM_SERVER | IN_MAIL,
+	 .min = 1,
+	 .max = 255,
+	 .kind = CONF_CUSTOM,
+	 .flags = CONF_MULTI,
+	 .set = set_error_log,
 	 .def_text = "logs/error.log error",
-	 .help = "Where messages of a level or worse go: a file, stderr or syslog:server=...; may be repeated."},
+	 .help = "Where messages of a level or worse go: a file, stderr or syslog:server=...; may "
+		 "be repeated."},
 	MEND,
 };
 

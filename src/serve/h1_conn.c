@@ -1,5 +1,5 @@
-/* The HTTP/1 codec on the client side: reads one request, lets it be served, and decides what becomes of the
- * connection. The sink writes answers. */
+/* The HTTP/1 codec on the client side: reads one request, lets it be served, and decides what
+ * becomes of the connection. The sink writes answers. */
 #include <errno.h>
 #include <netinet/tcp.h>
 #include "base/pool.h"
@@ -9,7 +9,8 @@
 #include "serve/h1_sink.h"
 #include "serve/req_internal.h"
 
-#define DISCARD_MAX (1024 * 1024) /* bytes of an unread body that are read away to keep the connection */
+#define DISCARD_MAX                                                                                \
+	(1024 * 1024) /* bytes of an unread body that are read away to keep the connection */
 
 /* ---- the request body ---- */
 
@@ -63,7 +64,8 @@ static void client_body_start(struct h1_client *h, struct conn *c)
 	b->h1.timeout_ms = (uint64_t)l->client_body_timeout;
 	b->h1.on_timeout = FAIL_CLIENT_TIMEOUT_BODY;
 	b->h1.on_end = FAIL_CLIENT_CLOSED;
-	b->body = (struct body){.ops = &client_body_ops, .length = b->h1.body.length, .accept = PIECE_MEM};
+	b->body = (struct body){
+		.ops = &client_body_ops, .length = b->h1.body.length, .accept = PIECE_MEM};
 	b->req = r;
 	b->expect_continue = r->in.expect_continue && r->in.version >= HTTP_11;
 	r->body = &b->body;
@@ -96,7 +98,8 @@ struct head_reader {
 static void head_limits(struct head_reader *hr)
 {
 	const struct core_srv *s = req_conf(&hr->h->req, &core_srv_mod);
-	size_t line = (size_t)MAX_OF(s->large_client_header_buffers.size, s->client_header_buffer_size);
+	size_t line =
+		(size_t)MAX_OF(s->large_client_header_buffers.size, s->client_header_buffer_size);
 
 	hr->limits = (struct h1_limits){
 		.line_max = line,
@@ -140,14 +143,14 @@ static MAY_SUSPEND enum fail head_read(struct head_reader *hr)
 		int rc = H1_MORE;
 
 		if (inbuf_len(&hr->c->in))
-			rc = h1_parse_request(&hr->parser, hr->c->in.p + hr->c->in.start, inbuf_len(&hr->c->in),
-					      &hr->limits, &r->in, &used);
+			rc = h1_parse_request(&hr->parser, hr->c->in.p + hr->c->in.start,
+					      inbuf_len(&hr->c->in), &hr->limits, &r->in, &used);
 		if (rc == H1_DONE) {
 			hr->h->head_in = used;
 			return FAIL_OK;
 		}
 		if (rc < 0)
-			return (enum fail)-rc;
+			return (enum fail) - rc;
 		enum fail f = head_fill(hr);
 
 		if (f != FAIL_OK)
@@ -155,14 +158,16 @@ static MAY_SUSPEND enum fail head_read(struct head_reader *hr)
 	}
 }
 
-/* The head's spans point into the input buffer. Where a body or a tunnel will use that buffer while the request lives, they
- * move to the arena as one block; otherwise nothing is read into it until the answer is out, and they stay. */
+/* The head's spans point into the input buffer. Where a body or a tunnel will use that buffer while
+ * the request lives, they move to the arena as one block; otherwise nothing is read into it until
+ * the answer is out, and they stay. */
 static enum fail head_keep(struct head_reader *hr)
 {
 	struct req *r = &hr->h->req;
 	const char *from = hr->c->in.p + hr->c->in.start;
 
-	if (r->in.chunked || r->in.content_length > 0 || r->in.upgrade || r->in.method == METHOD_CONNECT) {
+	if (r->in.chunked || r->in.content_length > 0 || r->in.upgrade ||
+	    r->in.method == METHOD_CONNECT) {
 		char *to = arena_copy(&r->arena, from, hr->h->head_in);
 
 		if (!to)
@@ -172,7 +177,8 @@ static enum fail head_keep(struct head_reader *hr)
 	inbuf_take(&hr->c->in, hr->h->head_in);
 	r->request_length = (int64_t)hr->h->head_in;
 	if (hr->parser.ndropped)
-		req_log(r, LOG_INFO, 0, "client sent invalid header line: \"%.*s\"", SPAN_ARG(hr->parser.dropped_name));
+		req_log(r, LOG_INFO, 0, "client sent invalid header line: \"%.*s\"",
+			SPAN_ARG(hr->parser.dropped_name));
 	return FAIL_OK;
 }
 
@@ -192,7 +198,8 @@ static MAY_SUSPEND enum conn_next conn_after(struct h1_client *h, struct conn *c
 	if (h->tunnelled)
 		return CONN_NEXT_TUNNEL;
 	if (c->cancelled || r->aborted || h->write_failed)
-		return h->timed_out && l->reset_timedout_connection ? CONN_NEXT_RESET : CONN_NEXT_CLOSE;
+		return h->timed_out && l->reset_timedout_connection ? CONN_NEXT_RESET
+								    : CONN_NEXT_CLOSE;
 	if (h->closed_444)
 		return CONN_NEXT_CLOSE;
 	if (r->keep_alive && body_unread(h)) {
@@ -206,7 +213,8 @@ static MAY_SUSPEND enum conn_next conn_after(struct h1_client *h, struct conn *c
 	if (r->keep_alive)
 		return CONN_NEXT_REQUEST;
 	if (l->lingering_close == LINGER_ALWAYS ||
-	    (l->lingering_close == LINGER_ON && (body_unread(h) || inbuf_len(&c->in) || stream_readable(&c->stream))))
+	    (l->lingering_close == LINGER_ON &&
+	     (body_unread(h) || inbuf_len(&c->in) || stream_readable(&c->stream))))
 		return CONN_NEXT_LINGER;
 	return CONN_NEXT_CLOSE;
 }
@@ -225,8 +233,8 @@ static bool browser_disabled(const struct req *r, const struct core_loc *l)
 
 		return v.n == 2 && v.p[1] == '.' && v.p[0] >= '1' && v.p[0] <= '6';
 	}
-	return (l->keepalive_disable & 2) && span_find(ua, SPAN("Safari/")) >= 0 && span_find(ua, SPAN("Mac OS X")) >= 0 &&
-	       span_find(ua, SPAN("Chrome/")) < 0;
+	return (l->keepalive_disable & 2) && span_find(ua, SPAN("Safari/")) >= 0 &&
+	       span_find(ua, SPAN("Mac OS X")) >= 0 && span_find(ua, SPAN("Chrome/")) < 0;
 }
 
 static void request_keepalive(struct h1_client *h, struct conn *c)
@@ -234,8 +242,8 @@ static void request_keepalive(struct h1_client *h, struct conn *c)
 	struct req *r = &h->req;
 	const struct core_loc *l = req_conf(r, &core_loc_mod);
 
-	r->keep_alive = r->in.keep_alive && l->keepalive_timeout > 0 && !conns_draining() && !browser_disabled(r, l) &&
-			c->requests < l->keepalive_requests &&
+	r->keep_alive = r->in.keep_alive && l->keepalive_timeout > 0 && !conns_draining() &&
+			!browser_disabled(r, l) && c->requests < l->keepalive_requests &&
 			io_now_ms() - c->opened_ms < (uint64_t)l->keepalive_time;
 }
 
@@ -300,13 +308,15 @@ MAY_SUSPEND enum conn_next h1_conn_request(struct conn *c)
 	COUNT_UP(conn_counters()->writing);
 	if (f == FAIL_OK)
 		f = head_keep(&hr);
-	if (f == FAIL_CLIENT_CLOSED || f == FAIL_CLIENT_RESET || f == FAIL_CLIENT_TIMEOUT_HEAD || f == FAIL_CANCELLED) {
+	if (f == FAIL_CLIENT_CLOSED || f == FAIL_CLIENT_RESET || f == FAIL_CLIENT_TIMEOUT_HEAD ||
+	    f == FAIL_CANCELLED) {
 		const struct core_loc *l = req_conf(&h->req, &core_loc_mod);
 
 		h->req.status = req_fail(&h->req, f);
 		req_log_phase(&h->req);
-		next = f == FAIL_CLIENT_TIMEOUT_HEAD && l->reset_timedout_connection ? CONN_NEXT_RESET
-										     : CONN_NEXT_CLOSE;
+		next = f == FAIL_CLIENT_TIMEOUT_HEAD && l->reset_timedout_connection
+			       ? CONN_NEXT_RESET
+			       : CONN_NEXT_CLOSE;
 	} else {
 		h1_serve(h, c, f);
 		next = conn_after(h, c);

@@ -5,8 +5,8 @@
 #include "serve/conn.h"
 #include "serve/req_internal.h"
 
-#define STALL_PATIENCE_MS 50           /* a client may keep its upstream waiting this long in all */
-#define SMALL_FILE        (16 * 1024)  /* copied behind the head: one system call and one packet less */
+#define STALL_PATIENCE_MS 50	      /* a client may keep its upstream waiting this long in all */
+#define SMALL_FILE	  (16 * 1024) /* copied behind the head: one system call and one packet less */
 
 static struct h1_client *h1_of(struct req *r)
 {
@@ -19,7 +19,7 @@ struct h1_send {
 	struct h1_client *h;
 	struct iovec *iov;
 	int n;
-	int data_at;           /* which iov holds the piece's bytes; -1: none */
+	int data_at; /* which iov holds the piece's bytes; -1: none */
 	struct piece *piece;
 };
 
@@ -32,7 +32,8 @@ static enum fail h1_write_error(struct h1_client *h, int err)
 	return fail_of_client(err, FAIL_CLIENT_TIMEOUT_SEND);
 }
 
-/* The client is slow: waits for room, and past the patience lets the body go on in the background. Returns 0 or -errno. */
+/* The client is slow: waits for room, and past the patience lets the body go on in the background.
+ * Returns 0 or -errno. */
 static MAY_SUSPEND int h1_wait_room(struct h1_send *s, uint64_t deadline)
 {
 	struct h1_client *h = s->h;
@@ -159,7 +160,8 @@ static char *add_status(char *p, const struct resp *resp)
 	return add(p, SPAN("\r\n"));
 }
 
-static char *add_connection(char *p, struct h1_client *h, const struct resp *resp, const struct core_loc *l)
+static char *add_connection(char *p, struct h1_client *h, const struct resp *resp,
+			    const struct core_loc *l)
 {
 	if (resp->status == 101)
 		return add(p, SPAN("Connection: upgrade\r\n"));
@@ -176,10 +178,11 @@ static char *add_connection(char *p, struct h1_client *h, const struct resp *res
 
 static size_t head_room(const struct resp *resp)
 {
-	size_t n = 512 + resp->reason.n + resp->content_type.n + resp->charset.n + resp->location.n +
-		   resp->server.n + resp->date.n;
+	size_t n = 512 + resp->reason.n + resp->content_type.n + resp->charset.n +
+		   resp->location.n + resp->server.n + resp->date.n;
 
-	hdrs_each(hd, &resp->headers) n += hd->name.n + hd->value.n + 4;
+	hdrs_each (hd, &resp->headers)
+		n += hd->name.n + hd->value.n + 4;
 	return n;
 }
 
@@ -212,7 +215,8 @@ static char *add_standard(char *p, const struct resp *resp, const struct core_lo
 }
 
 /* Decides the framing: RFC 9112 6. */
-static void head_framing(struct h1_client *h, struct resp *resp, bool has_body, const struct core_loc *l)
+static void head_framing(struct h1_client *h, struct resp *resp, bool has_body,
+			 const struct core_loc *l)
 {
 	struct req *r = &h->req;
 
@@ -250,7 +254,8 @@ static enum fail h1_head(struct req *r, struct resp *resp, bool has_body)
 	if (h->chunked)
 		p = add(p, SPAN("Transfer-Encoding: chunked\r\n"));
 	p = add_connection(p, h, resp, l);
-	hdrs_each(hd, &resp->headers) p = add_field(p, hd->name, hd->value);
+	hdrs_each (hd, &resp->headers)
+		p = add_field(p, hd->name, hd->value);
 	p = add(p, SPAN("\r\n"));
 	h->out_len = (size_t)(p - h->out);
 	h->out_cap = room;
@@ -262,7 +267,8 @@ static enum fail h1_head(struct req *r, struct resp *resp, bool has_body)
 /* ---- pieces ---- */
 
 /* Sends what is in line and then one span of data (may be empty). */
-static MAY_SUSPEND enum fail h1_push(struct h1_client *h, struct span before, struct piece *pc, struct span after)
+static MAY_SUSPEND enum fail h1_push(struct h1_client *h, struct span before, struct piece *pc,
+				     struct span after)
 {
 	struct iovec iov[4] = {
 		{h->out, h->out_len},
@@ -286,13 +292,15 @@ static enum fail h1_flush(struct req *r)
 /* "0\r\n" trailers "\r\n", in the arena. */
 static struct span chunked_end(struct req *r)
 {
-	const struct hdrs *sets[2] = {&r->resp.trailers, r->resp.body ? r->resp.body->trailers : NULL};
+	const struct hdrs *sets[2] = {&r->resp.trailers,
+				      r->resp.body ? r->resp.body->trailers : NULL};
 	size_t n = 5;
 	char *p, *at;
 
 	for (int i = 0; i < 2; i++)
 		if (sets[i])
-			hdrs_each(hd, sets[i]) n += hd->name.n + hd->value.n + 4;
+			hdrs_each (hd, sets[i])
+				n += hd->name.n + hd->value.n + 4;
 	if (n == 5)
 		return SPAN("0\r\n\r\n");
 	p = at = arena_alloc(&r->arena, n);
@@ -301,7 +309,8 @@ static struct span chunked_end(struct req *r)
 	at = add(at, SPAN("0\r\n"));
 	for (int i = 0; i < 2; i++)
 		if (sets[i])
-			hdrs_each(hd, sets[i]) at = add_field(at, hd->name, hd->value);
+			hdrs_each (hd, sets[i])
+				at = add_field(at, hd->name, hd->value);
 	at = add(at, SPAN("\r\n"));
 	return span_make(p, (size_t)(at - p));
 }
@@ -323,7 +332,8 @@ static bool gather_room(struct h1_client *h, size_t n)
 }
 
 /* A small piece that need not leave now is put in line. */
-static bool h1_gather(struct h1_client *h, const struct piece *pc, struct span before, struct span after)
+static bool h1_gather(struct h1_client *h, const struct piece *pc, struct span before,
+		      struct span after)
 {
 	if (pc->flush || pc->last || pc->mem.n > H1_GATHER / 4 ||
 	    !gather_room(h, before.n + pc->mem.n + after.n))
@@ -420,7 +430,8 @@ static MAY_SUSPEND enum fail h1_data_file(struct h1_client *h, const struct piec
 	f = h1_chunk_open(h, pc->len);
 	if (f != FAIL_OK)
 		return f;
-	rc = stream_sendfile(st, pc->fd, &off, pc->len, (size_t)l->sendfile_max_chunk, (uint64_t)l->send_timeout);
+	rc = stream_sendfile(st, pc->fd, &off, pc->len, (size_t)l->sendfile_max_chunk,
+			     (uint64_t)l->send_timeout);
 	h->req.bytes_sent += (uint64_t)(off - pc->off);
 	if (rc < 0)
 		return h1_write_error(h, rc);

@@ -1,14 +1,15 @@
-/* How answers leave on an HTTP/1 connection. The head waits in memory until the first data or a flush, so that head and body
- * leave in one system call; small pieces that are not urgent are gathered. */
+/* How answers leave on an HTTP/1 connection. The head waits in memory until the first data or a
+ * flush, so that head and body leave in one system call; small pieces that are not urgent are
+ * gathered. */
 #pragma once
 #include "http/h1_body.h"
 #include "serve/req.h"
 
 struct client_body {
-	struct body body;      /* what handlers see */
+	struct body body; /* what handlers see */
 	struct h1_body h1;
 	struct req *req;
-	bool expect_continue;  /* 100 is still owed */
+	bool expect_continue; /* 100 is still owed */
 };
 
 #define H1_GATHER 16384 /* bytes gathered at most */
@@ -17,14 +18,14 @@ struct h1_client {
 	struct req req;
 	struct client_body body;
 	bool has_body;
-	size_t head_in;        /* bytes of the request head */
-	char *out;             /* in line: head, then gathered pieces */
+	size_t head_in; /* bytes of the request head */
+	char *out;	/* in line: head, then gathered pieces */
 	size_t out_len, out_cap;
-	bool chunked;          /* the answer is sent in chunks */
-	bool no_body;          /* HEAD, 204, 304: pieces are not sent */
+	bool chunked; /* the answer is sent in chunks */
+	bool no_body; /* HEAD, 204, 304: pieces are not sent */
 	bool write_failed, timed_out, closed_444, tunnelled;
-	uint32_t stall_ms;     /* how long the client has kept us waiting in all */
-	int64_t left;          /* of the announced Content-Length; -1 none */
+	uint32_t stall_ms; /* how long the client has kept us waiting in all */
+	int64_t left;	   /* of the announced Content-Length; -1 none */
 };
 
 extern const struct sink_ops h1_sink;

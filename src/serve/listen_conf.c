@@ -13,7 +13,7 @@
 struct listen_word {
 	struct net_addr addrs[LISTEN_ADDRS];
 	size_t n;
-	int last_port;    /* of a range; 0: none */
+	int last_port; /* of a range; 0: none */
 };
 
 static bool port_range(struct span s, int *first, int *last)
@@ -47,7 +47,8 @@ static int listen_resolve(struct conf_call *c, struct span host, int port, struc
 	int n = c->ctx->opener->ops->resolve(c->ctx->opener, host, sa, LISTEN_ADDRS);
 
 	if (n <= 0)
-		return conf_error(c, 1, "host not found in \"%.*s\" of the \"listen\" directive", SPAN_ARG(conf_arg(c, 1)));
+		return conf_error(c, 1, "host not found in \"%.*s\" of the \"listen\" directive",
+				  SPAN_ARG(conf_arg(c, 1)));
 	for (int i = 0; i < n; i++) {
 		struct net_addr *a = &lw->addrs[lw->n++];
 
@@ -66,8 +67,10 @@ static int listen_address(struct conf_call *c, struct listen_word *lw)
 
 	if (span_starts(w, SPAN("unix:"))) {
 		lw->n = 1;
-		return addr_parse(w, 0, &lw->addrs[0]) ? CONF_OK
-						       : conf_error(c, 1, "no path in the unix domain socket \"%.*s\"", SPAN_ARG(w));
+		return addr_parse(w, 0, &lw->addrs[0])
+			       ? CONF_OK
+			       : conf_error(c, 1, "no path in the unix domain socket \"%.*s\"",
+					    SPAN_ARG(w));
 	}
 	if (port_range(w, &port, &lw->last_port)) {
 		wildcard(&lw->addrs[lw->n++], port);
@@ -77,10 +80,13 @@ static int listen_address(struct conf_call *c, struct listen_word *lw)
 	if (colon >= 0 && (w.p[0] != '[' || (colon > 0 && w.p[colon - 1] == ']'))) {
 		host = span_cut(w, 0, (size_t)colon);
 		if (!port_range(span_cut(w, (size_t)colon + 1, w.n), &port, &lw->last_port))
-			return conf_error(c, 1, "invalid port in \"%.*s\" of the \"listen\" directive", SPAN_ARG(w));
+			return conf_error(c, 1,
+					  "invalid port in \"%.*s\" of the \"listen\" directive",
+					  SPAN_ARG(w));
 	}
 	if (!host.n)
-		return conf_error(c, 1, "no host in \"%.*s\" of the \"listen\" directive", SPAN_ARG(w));
+		return conf_error(c, 1, "no host in \"%.*s\" of the \"listen\" directive",
+				  SPAN_ARG(w));
 	if (span_eq(host, SPAN("*"))) {
 		wildcard(&lw->addrs[lw->n++], port);
 		return CONF_OK;
@@ -91,7 +97,9 @@ static int listen_address(struct conf_call *c, struct listen_word *lw)
 		return CONF_OK;
 	}
 	if (host.p[0] == '[')
-		return conf_error(c, 1, "invalid IPv6 address in \"%.*s\" of the \"listen\" directive", SPAN_ARG(w));
+		return conf_error(c, 1,
+				  "invalid IPv6 address in \"%.*s\" of the \"listen\" directive",
+				  SPAN_ARG(w));
 	text = host;
 	return listen_resolve(c, text, port, lw);
 }
@@ -159,11 +167,18 @@ static bool opt_size(struct span w, const char *name, int *out)
 
 static bool listen_flag(struct span w, struct listen_opts *o)
 {
-	const struct { struct span word; bool *flag, socket; } flags[] = {
-		{SPAN("default_server"), &o->default_server, false}, {SPAN("default"), &o->default_server, false},
-		{SPAN("ssl"), &o->ssl, false}, {SPAN("http2"), &o->http2, false},
-		{SPAN("proxy_protocol"), &o->proxy_protocol, false}, {SPAN("bind"), &o->spec.bind, true},
-		{SPAN("deferred"), &o->spec.deferred, true}, {SPAN("reuseport"), &o->spec.reuseport, true},
+	const struct {
+		struct span word;
+		bool *flag, socket;
+	} flags[] = {
+		{SPAN("default_server"), &o->default_server, false},
+		{SPAN("default"), &o->default_server, false},
+		{SPAN("ssl"), &o->ssl, false},
+		{SPAN("http2"), &o->http2, false},
+		{SPAN("proxy_protocol"), &o->proxy_protocol, false},
+		{SPAN("bind"), &o->spec.bind, true},
+		{SPAN("deferred"), &o->spec.deferred, true},
+		{SPAN("reuseport"), &o->spec.reuseport, true},
 		{SPAN("multipath"), &o->spec.multipath, true},
 	};
 
@@ -187,7 +202,9 @@ static int listen_option(struct conf_call *c, unsigned i, struct listen_opts *o,
 		return CONF_OK;
 	if (conf_param(w, "ipv6only", &v)) {
 		if (family != AF_INET6)
-			return conf_error(c, i, "ipv6only is not supported on addr \"%.*s\", ignored", SPAN_ARG(conf_arg(c, 1)));
+			return conf_error(c, i,
+					  "ipv6only is not supported on addr \"%.*s\", ignored",
+					  SPAN_ARG(conf_arg(c, 1)));
 		if (!conf_parse_flag(v, &on))
 			return conf_error(c, i, "invalid ipv6only flags \"%.*s\"", SPAN_ARG(v));
 		s->ipv6only = on;
@@ -196,17 +213,21 @@ static int listen_option(struct conf_call *c, unsigned i, struct listen_opts *o,
 	}
 	if (conf_param(w, "so_keepalive", &v)) {
 		o->set = true;
-		return opt_keepalive(v, s) ? CONF_OK
-					   : conf_error(c, i, "invalid so_keepalive value: \"%.*s\"", SPAN_ARG(v));
+		return opt_keepalive(v, s)
+			       ? CONF_OK
+			       : conf_error(c, i, "invalid so_keepalive value: \"%.*s\"",
+					    SPAN_ARG(v));
 	}
 	o->set = true;
-	if (opt_number(w, "backlog", 1, INT32_MAX, &s->backlog) || opt_number(w, "fastopen", 0, INT32_MAX, &s->fastopen) ||
-	    opt_number(w, "setfib", 0, INT32_MAX, &s->setfib) || opt_size(w, "rcvbuf", &s->rcvbuf) ||
-	    opt_size(w, "sndbuf", &s->sndbuf))
+	if (opt_number(w, "backlog", 1, INT32_MAX, &s->backlog) ||
+	    opt_number(w, "fastopen", 0, INT32_MAX, &s->fastopen) ||
+	    opt_number(w, "setfib", 0, INT32_MAX, &s->setfib) ||
+	    opt_size(w, "rcvbuf", &s->rcvbuf) || opt_size(w, "sndbuf", &s->sndbuf))
 		return CONF_OK;
-	if (span_starts(w, SPAN("backlog=")) || span_starts(w, SPAN("rcvbuf=")) || span_starts(w, SPAN("sndbuf=")) ||
-	    span_starts(w, SPAN("fastopen=")))
-		return conf_error(c, i, "invalid %.*s \"%.*s\"", (int)span_find_char(w, '=', 0), w.p, SPAN_ARG(w));
+	if (span_starts(w, SPAN("backlog=")) || span_starts(w, SPAN("rcvbuf=")) ||
+	    span_starts(w, SPAN("sndbuf=")) || span_starts(w, SPAN("fastopen=")))
+		return conf_error(c, i, "invalid %.*s \"%.*s\"", (int)span_find_char(w, '=', 0),
+				  w.p, SPAN_ARG(w));
 	if (span_eq(w, SPAN("quic"))) {
 		conf_error(c, i, "invalid parameter \"quic\"");
 		return conf_remedy(c, "HTTP/3 is known to nginx and not supported by sluice yet");
@@ -234,7 +255,8 @@ static bool is_wildcard(const struct sockaddr *sa)
 	       memcmp(&((const struct sockaddr_in6 *)sa)->sin6_addr, &any, sizeof(any)) == 0;
 }
 
-static struct http_port *port_new(struct conf_call *c, struct http_main *m, const struct net_addr *a)
+static struct http_port *port_new(struct conf_call *c, struct http_main *m,
+				  const struct net_addr *a)
 {
 	struct http_port *p = arena_zalloc(c->ctx->arena, sizeof(*p)), **slot;
 	char text[ADDR_TEXT_MAX];
@@ -249,8 +271,10 @@ static struct http_port *port_new(struct conf_call *c, struct http_main *m, cons
 	memcpy(&p->spec.sa, &a->sa, a->len);
 	p->spec.salen = a->len;
 	p->spec.type = SOCK_STREAM;
-	p->spec.name = arena_dup(c->ctx->arena, span_make(text, addr_format(&a->sa, true, text, sizeof(text))));
-	p->spec.backlog = p->spec.rcvbuf = p->spec.sndbuf = p->spec.fastopen = p->spec.setfib = p->spec.keepalive = -1;
+	p->spec.name = arena_dup(c->ctx->arena,
+				 span_make(text, addr_format(&a->sa, true, text, sizeof(text))));
+	p->spec.backlog = p->spec.rcvbuf = p->spec.sndbuf = p->spec.fastopen = p->spec.setfib =
+		p->spec.keepalive = -1;
 	p->spec.ipv6only = a->sa.sa_family == AF_INET6;
 	p->wildcard = is_wildcard(&a->sa);
 	return p;
@@ -290,8 +314,9 @@ static int port_join(struct conf_call *c, const struct net_addr *a, const struct
 	ps = p ? arena_zalloc(c->ctx->arena, sizeof(*ps)) : NULL;
 	if (!ps)
 		return CONF_ERR;
-	list_each(l, &p->members) if (CONTAINER_OF(l, struct port_server, link)->server == s) return conf_error(
-		c, 1, "a duplicate listen %.*s", SPAN_ARG(p->spec.name));
+	list_each (l, &p->members)
+		if (CONTAINER_OF(l, struct port_server, link)->server == s)
+			return conf_error(c, 1, "a duplicate listen %.*s", SPAN_ARG(p->spec.name));
 	if (port_options(c, p, o) != CONF_OK)
 		return CONF_ERR;
 	ps->server = s;
@@ -301,7 +326,8 @@ static int port_join(struct conf_call *c, const struct net_addr *a, const struct
 	p->http2 |= o->http2;
 	p->proxy_protocol |= o->proxy_protocol;
 	if (o->default_server && p->default_given)
-		return conf_error(c, 1, "a duplicate default server for %.*s", SPAN_ARG(p->spec.name));
+		return conf_error(c, 1, "a duplicate default server for %.*s",
+				  SPAN_ARG(p->spec.name));
 	if (o->default_server || !p->default_server)
 		p->default_server = s;
 	p->default_given |= o->default_server;
@@ -311,7 +337,12 @@ static int port_join(struct conf_call *c, const struct net_addr *a, const struct
 
 int listen_set(struct conf_call *c)
 {
-	struct listen_opts o = {.spec = {.backlog = -1, .rcvbuf = -1, .sndbuf = -1, .fastopen = -1, .setfib = -1, .keepalive = -1}};
+	struct listen_opts o = {.spec = {.backlog = -1,
+					 .rcvbuf = -1,
+					 .sndbuf = -1,
+					 .fastopen = -1,
+					 .setfib = -1,
+					 .keepalive = -1}};
 	struct listen_word lw = {.n = 0};
 
 	if (listen_address(c, &lw) != CONF_OK)
@@ -338,14 +369,17 @@ int server_defaults(struct conf_call *c, struct server *s)
 	struct net_addr a;
 
 	if (!s->nnames) {
-		struct server_name *n = ARENA_PUSH(c->ctx->arena, s->server_names, &s->nnames, &s->names_cap);
+		struct server_name *n =
+			ARENA_PUSH(c->ctx->arena, s->server_names, &s->nnames, &s->names_cap);
 
 		if (!n)
 			return conf_error(c, 0, "out of memory");
 		*n = (struct server_name){.kind = NAME_EXACT};
 	}
-	s->name = s->server_names[0].kind == NAME_WILD_HEAD || s->server_names[0].kind == NAME_WILD_TAIL
-			  ? s->server_names[0].text : s->name;
+	s->name = s->server_names[0].kind == NAME_WILD_HEAD ||
+				  s->server_names[0].kind == NAME_WILD_TAIL
+			  ? s->server_names[0].text
+			  : s->name;
 	if (s->has_listen)
 		return CONF_OK;
 	inner.scope = s->scope;
@@ -369,7 +403,8 @@ static struct span lower(struct conf_call *c, struct span s)
 static int server_name_word(struct conf_call *c, unsigned i, struct server *s)
 {
 	struct span w = conf_arg(c, i);
-	struct server_name *n = ARENA_PUSH(c->ctx->arena, s->server_names, &s->nnames, &s->names_cap);
+	struct server_name *n =
+		ARENA_PUSH(c->ctx->arena, s->server_names, &s->nnames, &s->names_cap);
 
 	if (!n)
 		return conf_error(c, i, "out of memory");
@@ -379,8 +414,8 @@ static int server_name_word(struct conf_call *c, unsigned i, struct server *s)
 		n->text = w;
 		if (w.n == 1)
 			return conf_error(c, i, "empty regex in server name \"%.*s\"", SPAN_ARG(w));
-		n->re = conf_regex(c, i, span_cut(w, 1, w.n), true, &n->capture_vars, &n->capture_groups,
-				   &n->ncapture_vars);
+		n->re = conf_regex(c, i, span_cut(w, 1, w.n), true, &n->capture_vars,
+				   &n->capture_groups, &n->ncapture_vars);
 		return n->re ? CONF_OK : CONF_ERR;
 	}
 	if (span_eq(w, SPAN("$hostname"))) {
@@ -400,9 +435,11 @@ static int server_name_word(struct conf_call *c, unsigned i, struct server *s)
 	} else if (w.n > 2 && w.p[w.n - 1] == '*' && w.p[w.n - 2] == '.') {
 		n->kind = NAME_WILD_TAIL;
 	}
-	if (span_find_char(n->kind == NAME_WILD_TAIL ? span_cut(w, 0, w.n - 1) : span_cut(w, n->kind == NAME_WILD_HEAD, w.n),
+	if (span_find_char(n->kind == NAME_WILD_TAIL ? span_cut(w, 0, w.n - 1)
+						     : span_cut(w, n->kind == NAME_WILD_HEAD, w.n),
 			   '*', 0) >= 0)
-		return conf_error(c, i, "invalid server name or wildcard \"%.*s\" on %.*s", SPAN_ARG(w), SPAN_ARG(SPAN("this server")));
+		return conf_error(c, i, "invalid server name or wildcard \"%.*s\" on %.*s",
+				  SPAN_ARG(w), SPAN_ARG(SPAN("this server")));
 	if (n->kind == NAME_EXACT && w.n && w.p[w.n - 1] == '.')
 		n->text.n--;
 	return CONF_OK;

@@ -6,7 +6,8 @@
 static bool has_dotdot(struct span s)
 {
 	for (size_t i = 0; i + 1 < s.n; i++)
-		if (s.p[i] == '.' && s.p[i + 1] == '.' && (i == 0 || s.p[i - 1] == '/') && (i + 2 == s.n || s.p[i + 2] == '/'))
+		if (s.p[i] == '.' && s.p[i + 1] == '.' && (i == 0 || s.p[i - 1] == '/') &&
+		    (i + 2 == s.n || s.p[i + 2] == '/'))
 			return true;
 	return false;
 }

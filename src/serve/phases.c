@@ -49,7 +49,7 @@ static MAY_SUSPEND int phase_access(struct req *r)
 
 static MAY_SUSPEND int phase_content(struct req *r)
 {
-	int (*handler)(struct req *r) = r->location ? location_handler(r->location) : NULL;
+	int (*handler)(struct req * r) = r->location ? location_handler(r->location) : NULL;
 	int rc;
 
 	if (handler)
@@ -58,7 +58,8 @@ static MAY_SUSPEND int phase_content(struct req *r)
 	if (rc != PHASE_NEXT)
 		return rc;
 	if (r->uri.n && r->uri.p[r->uri.n - 1] == '/') {
-		req_log(r, LOG_ERR, 0, "directory index of \"%.*s\" is forbidden", SPAN_ARG(r->uri));
+		req_log(r, LOG_ERR, 0, "directory index of \"%.*s\" is forbidden",
+			SPAN_ARG(r->uri));
 		return 403;
 	}
 	return 404;
@@ -69,7 +70,8 @@ static int location_enter(struct req *r)
 {
 	const struct core_loc *l;
 
-	if (r->location->limit_except_scope && !(r->location->limit_except_methods & (1u << r->in.method)))
+	if (r->location->limit_except_scope &&
+	    !(r->location->limit_except_methods & (1u << r->in.method)))
 		r->scope = r->location->limit_except_scope;
 	l = req_conf(r, &core_loc_mod);
 	if (r->body)
@@ -101,7 +103,8 @@ static MAY_SUSPEND int route(struct req *r, bool named)
 		if (!r->uri_changed)
 			return PHASE_NEXT;
 		if (r->uri_changes-- == 0) {
-			req_log(r, LOG_ERR, 0, "rewrite or internal redirection cycle while processing \"%.*s\"",
+			req_log(r, LOG_ERR, 0,
+				"rewrite or internal redirection cycle while processing \"%.*s\"",
 				SPAN_ARG(r->uri));
 			return req_fail(r, FAIL_REDIRECT_CYCLE);
 		}
@@ -151,7 +154,8 @@ void req_log_phase(struct req *r)
 
 /* ---- the whole life ---- */
 
-/* From a result of the phases to an answer that can be sent: through error pages, which may route again. */
+/* From a result of the phases to an answer that can be sent: through error pages, which may route
+ * again. */
 static MAY_SUSPEND int settle(struct req *r, int rc)
 {
 	while (rc != PHASE_DONE && rc != PHASE_CLOSE) {
@@ -183,7 +187,8 @@ static void tunnel_done(struct tunnel *t, int fail)
 	conn_close(c, false);
 }
 
-/* The head of the 101 is out: the tunnel has both streams, the request waits for its end without a stack. */
+/* The head of the 101 is out: the tunnel has both streams, the request waits for its end without a
+ * stack. */
 static void tunnel_hand_over(struct req *r)
 {
 	struct tunnel *t = r->resp.tunnel;

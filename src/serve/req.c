@@ -27,7 +27,8 @@ struct req *req_new(struct conn *c, struct http_port *port)
 	arena_init(&r->arena, REQ_ARENA_MAX);
 	r->vars.arena = &r->arena;
 	if (var_table_slots(m->vars)) {
-		r->vars.slots = arena_zalloc(&r->arena, var_table_slots(m->vars) * sizeof(struct var_slot));
+		r->vars.slots =
+			arena_zalloc(&r->arena, var_table_slots(m->vars) * sizeof(struct var_slot));
 		if (!r->vars.slots) {
 			arena_fini(&r->arena);
 			slab_give(&req_slab, r);
@@ -76,7 +77,8 @@ enum fail req_cleanup(struct req *r, void (*fn)(void *arg), void *arg)
 
 /* ---- the log context ---- */
 
-static size_t put(char *p, size_t size, size_t at, struct span label, struct span value, const char *tail)
+static size_t put(char *p, size_t size, size_t at, struct span label, struct span value,
+		  const char *tail)
 {
 	size_t tn = strlen(tail);
 
@@ -159,7 +161,9 @@ static void req_uri_reset(struct req *r)
 int req_redirect(struct req *r, struct span uri, struct span args)
 {
 	if (r->redirects-- == 0) {
-		req_log(r, LOG_ERR, 0, "rewrite or internal redirection cycle while internally redirecting to \"%.*s\"",
+		req_log(r, LOG_ERR, 0,
+			"rewrite or internal redirection cycle while internally redirecting to "
+			"\"%.*s\"",
 			SPAN_ARG(uri));
 		return req_fail(r, FAIL_REDIRECT_CYCLE);
 	}
@@ -175,7 +179,9 @@ int req_redirect_named(struct req *r, struct span name)
 	struct location *l;
 
 	if (r->redirects-- == 0) {
-		req_log(r, LOG_ERR, 0, "rewrite or internal redirection cycle while redirect to named location \"%.*s\"",
+		req_log(r, LOG_ERR, 0,
+			"rewrite or internal redirection cycle while redirect to named location "
+			"\"%.*s\"",
 			SPAN_ARG(name));
 		return req_fail(r, FAIL_REDIRECT_CYCLE);
 	}
@@ -210,7 +216,8 @@ int req_fail(struct req *r, enum fail f)
 	fail_count(f);
 	if (f == FAIL_BODY_TOO_LARGE)
 		req_log(r, LOG_ERR, 0, "client intended to send too large body: %lld bytes",
-			(long long)(r->in.content_length >= 0 ? r->in.content_length : r->body_received));
+			(long long)(r->in.content_length >= 0 ? r->in.content_length
+							      : r->body_received));
 	else if (fail_whose(f) != 'S') /* the exchange has logged what the upstream did */
 		req_log(r, fail_level(f), 0, "%.*s", SPAN_ARG(fail_words(f)));
 	return fail_status(f) ? fail_status(f) : 500;
@@ -224,7 +231,8 @@ enum fail req_set_uri(struct req *r)
 	enum fail f;
 
 	r->unparsed_uri = r->in.target;
-	if (r->in.scheme.n || r->in.authority.n) { /* absolute form: $request_uri is the path part */
+	if (r->in.scheme.n ||
+	    r->in.authority.n) { /* absolute form: $request_uri is the path part */
 		struct span p = r->in.path;
 
 		if (r->in.has_query)
@@ -249,7 +257,8 @@ enum fail req_set_uri(struct req *r)
 
 enum fail req_set_server(struct req *r)
 {
-	struct span authority = r->in.authority.n ? r->in.authority : hdrs_value(&r->in.headers, HDR_HOST);
+	struct span authority =
+		r->in.authority.n ? r->in.authority : hdrs_value(&r->in.headers, HDR_HOST);
 	enum fail f;
 
 	if (authority.n) {

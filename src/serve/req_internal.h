@@ -10,11 +10,13 @@ struct req_cleanup_item {
 	void *arg;
 	struct req_cleanup_item *next;
 };
-#define REQ_ARENA_MAX   (16u * 1024 * 1024) /* bytes */
-#define REQ_REDIRECTS   10
-#define REQ_OBJECT_SIZE sizeof(struct h1_client) /* the largest codec's request; struct req comes first */
+#define REQ_ARENA_MAX (16u * 1024 * 1024) /* bytes */
+#define REQ_REDIRECTS 10
+#define REQ_OBJECT_SIZE                                                                            \
+	sizeof(struct h1_client) /* the largest codec's request; struct req comes first */
 
-/* A request on the thread's slab with its snapshot reference, arena and variables; NULL: no memory. */
+/* A request on the thread's slab with its snapshot reference, arena and variables; NULL: no memory.
+ */
 struct req *req_new(struct conn *c, struct http_port *port);
 /* Runs cleanups, gives everything back. */
 void req_free(struct req *r);
@@ -25,8 +27,8 @@ enum fail req_set_uri(struct req *r);
 
 /* phases.c: until there is an answer: PHASE_DONE, PHASE_CLOSE or a status. */
 MAY_SUSPEND int phases_run(struct req *r);
-/* special.c: turns a status into an answer in r->resp (error_page, built-in page). PHASE_DONE, PHASE_AGAIN
- * (internal redirect) or PHASE_CLOSE. */
+/* special.c: turns a status into an answer in r->resp (error_page, built-in page). PHASE_DONE,
+ * PHASE_AGAIN (internal redirect) or PHASE_CLOSE. */
 int special_answer(struct req *r, int status);
 /* respond.c: filters, head, body. */
 MAY_SUSPEND enum fail respond(struct req *r);

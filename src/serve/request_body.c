@@ -21,7 +21,8 @@ static int temp_unlinked(struct span dir)
 	char path[4096];
 
 	for (int i = 0; i < 100; i++) {
-		int fd, n = snprintf(path, sizeof(path), "%.*s/t%016llx", SPAN_ARG(dir), (unsigned long long)io_rand64());
+		int fd, n = snprintf(path, sizeof(path), "%.*s/t%016llx", SPAN_ARG(dir),
+				     (unsigned long long)io_rand64());
 
 		if (n < 0 || (size_t)n >= sizeof(path))
 			return -ENAMETOOLONG;
@@ -54,7 +55,8 @@ int temp_file_open_named(struct span dir, const int levels[3], struct arena *a, 
 		size_t at = 10, len = 0;
 		int fd;
 
-		snprintf(name, sizeof(name), "%010llu", (unsigned long long)temp_number() % 10000000000ull);
+		snprintf(name, sizeof(name), "%010llu",
+			 (unsigned long long)temp_number() % 10000000000ull);
 		for (int i = 0; i < 3 && levels[i]; i++) {
 			at -= (size_t)levels[i];
 			memcpy(sub + len, name + at, (size_t)levels[i]);
@@ -122,18 +124,22 @@ static enum fail to_file(struct body_sink *k)
 	struct span dir = k->l->client_body_temp_path;
 
 	if (k->l->client_body_in_file_only)
-		b->fd = temp_file_open_named(dir, k->l->client_body_temp_levels, &k->r->arena, &b->path);
+		b->fd = temp_file_open_named(dir, k->l->client_body_temp_levels, &k->r->arena,
+					     &b->path);
 	else
 		b->fd = temp_file_open(dir);
 	if (b->fd < 0) {
-		req_log(k->r, LOG_CRIT, -b->fd, "open() of a temporary file in \"%.*s\" failed", SPAN_ARG(dir));
+		req_log(k->r, LOG_CRIT, -b->fd, "open() of a temporary file in \"%.*s\" failed",
+			SPAN_ARG(dir));
 		return FAIL_FILE_ERROR;
 	}
 	if (req_cleanup(k->r, body_file_close, b) != FAIL_OK)
 		return FAIL_NO_MEMORY;
-	if (k->l->client_body_in_file_only == 2 && req_cleanup(k->r, body_file_remove, b) != FAIL_OK)
+	if (k->l->client_body_in_file_only == 2 &&
+	    req_cleanup(k->r, body_file_remove, b) != FAIL_OK)
 		return FAIL_NO_MEMORY;
-	req_log(k->r, LOG_INFO, 0, "a client request body is buffered to a temporary file %.*s", SPAN_ARG(b->path));
+	req_log(k->r, LOG_INFO, 0, "a client request body is buffered to a temporary file %.*s",
+		SPAN_ARG(b->path));
 	return write_all(b->fd, span_make(k->mem, k->len), 0);
 }
 

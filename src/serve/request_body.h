@@ -4,13 +4,14 @@
 
 struct req_body {
 	int64_t length;
-	struct span mem;      /* all of it when fd < 0; else empty */
-	int fd;               /* temporary file, -1: in memory; closed with the request */
-	struct span path;     /* $request_body_file, when the file has a name */
+	struct span mem;  /* all of it when fd < 0; else empty */
+	int fd;		  /* temporary file, -1: in memory; closed with the request */
+	struct span path; /* $request_body_file, when the file has a name */
 };
 
-/* Reads r->body to its end. Sends 100 Continue when asked for. 0, or the status to answer (413, 408, 400...) after
- * req_fail. Afterwards r->buffered is set (also for an empty body) and r->body NULL. Idempotent. */
+/* Reads r->body to its end. Sends 100 Continue when asked for. 0, or the status to answer (413,
+ * 408, 400...) after req_fail. Afterwards r->buffered is set (also for an empty body) and r->body
+ * NULL. Idempotent. */
 MAY_SUSPEND int req_read_body(struct req *r);
 /* A body that reads r->buffered from its start: may be made again for each attempt. */
 struct body *req_body_again(struct req *r);

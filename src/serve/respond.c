@@ -1,4 +1,5 @@
-/* Sending an answer: filters, head, and the one pump that pulls the body and pushes it to the client. */
+/* Sending an answer: filters, head, and the one pump that pulls the body and pushes it to the
+ * client. */
 #include <errno.h>
 #include "serve/conn.h"
 #include "serve/req_internal.h"
@@ -25,12 +26,14 @@ static MAY_SUSPEND size_t rate_allows(struct req *r, uint64_t since_ms, size_t w
 	*f = FAIL_OK;
 	while (rate > 0) {
 		uint64_t elapsed = io_now_ms() - since_ms;
-		int64_t allowed = r->limit_rate_after + (int64_t)((elapsed / 1000 + 1) * (uint64_t)rate) -
+		int64_t allowed = r->limit_rate_after +
+				  (int64_t)((elapsed / 1000 + 1) * (uint64_t)rate) -
 				  (int64_t)r->body_bytes_sent;
 
 		if (allowed > 0)
 			return MIN_OF(want, (size_t)allowed);
-		if (co_sleep_until(io_now_ms() + MIN_OF((uint64_t)(-allowed * 1000 / rate + 1), 1000)) == -ECANCELED) {
+		if (co_sleep_until(io_now_ms() + MIN_OF((uint64_t)(-allowed * 1000 / rate + 1),
+							1000)) == -ECANCELED) {
 			*f = r->aborted ? FAIL_CLIENT_CLOSED : FAIL_CANCELLED;
 			return 0;
 		}

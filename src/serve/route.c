@@ -5,7 +5,8 @@
 
 /* ---- ports ---- */
 
-struct http_port *http_port_find(const struct http_main *m, const struct listener *l, const struct sockaddr *local)
+struct http_port *http_port_find(const struct http_main *m, const struct listener *l,
+				 const struct sockaddr *local)
 {
 	struct http_port *exact = NULL;
 
@@ -79,12 +80,14 @@ static struct server *vnames_wild_tail(const struct vnames *v, struct span host)
 	return NULL;
 }
 
-static void set_named_captures(struct req *r, struct var **vars, const unsigned *groups, size_t n, struct span subject)
+static void set_named_captures(struct req *r, struct var **vars, const unsigned *groups, size_t n,
+			       struct span subject)
 {
 	for (size_t i = 0; i < n; i++) {
 		int from = r->caps[2 * groups[i]], to = r->caps[2 * groups[i] + 1];
 
-		var_set(&r->vars, vars[i], from < 0 ? SPAN("") : span_make(subject.p + from, (size_t)(to - from)));
+		var_set(&r->vars, vars[i],
+			from < 0 ? SPAN("") : span_make(subject.p + from, (size_t)(to - from)));
 	}
 }
 
@@ -124,8 +127,8 @@ struct server *vnames_find(const struct http_port *port, struct span host, struc
 
 /* ---- locations ---- */
 
-/* Among sorted prefixes: the longest one that uri starts with. Each entry knows the entry that is its own longest
- * proper prefix, so one binary search and a short walk up find it. */
+/* Among sorted prefixes: the longest one that uri starts with. Each entry knows the entry that is
+ * its own longest proper prefix, so one binary search and a short walk up find it. */
 static struct location *tree_find(const struct loc_tree *t, struct span uri)
 {
 	size_t lo = 0, hi = t ? t->n : 0;
@@ -180,8 +183,9 @@ static struct location *regex_find(struct req *r, const struct location *in)
 	return NULL;
 }
 
-/* Location trees nest: a prefix location's own children are searched within it. nginx's order: exact, then the longest
- * prefix down the nest, then, unless ^~ ended it, regular expressions of the innermost and then outer levels. */
+/* Location trees nest: a prefix location's own children are searched within it. nginx's order:
+ * exact, then the longest prefix down the nest, then, unless ^~ ended it, regular expressions of
+ * the innermost and then outer levels. */
 static struct location *location_search(struct req *r, struct location *root, bool *exact)
 {
 	struct location *path[32], *l = root, *found = NULL;
@@ -210,7 +214,8 @@ static struct location *location_search(struct req *r, struct location *root, bo
 		struct location *re = regex_find(r, path[depth]);
 
 		if (re) { /* a regex location may hold nested ones */
-			struct location *inner = re->tree || re->nregexes ? location_search(r, re, exact) : NULL;
+			struct location *inner =
+				re->tree || re->nregexes ? location_search(r, re, exact) : NULL;
 
 			return inner ? inner : re;
 		}
@@ -224,7 +229,8 @@ static struct location *tree_find_slashed(const struct loc_tree *t, struct span 
 	for (size_t i = 0; i < t->n; i++) {
 		struct span p = t->v[i].prefix;
 
-		if (t->v[i].loc->auto_slash && p.n == uri.n + 1 && span_starts(p, uri) && p.p[uri.n] == '/')
+		if (t->v[i].loc->auto_slash && p.n == uri.n + 1 && span_starts(p, uri) &&
+		    p.p[uri.n] == '/')
 			return t->v[i].loc;
 	}
 	return NULL;
@@ -276,7 +282,7 @@ struct location *location_find_named(const struct server *s, struct span name)
 {
 	struct list *l;
 
-	list_each(l, &s->named) {
+	list_each (l, &s->named) {
 		struct location *loc = CONTAINER_OF(l, struct location, link);
 
 		if (span_eq(loc->name, name))

@@ -1,4 +1,5 @@
-/* Within serve/: the compiled tables that routing reads. Built by route_conf.c, in the snapshot's arena. */
+/* Within serve/: the compiled tables that routing reads. Built by route_conf.c, in the snapshot's
+ * arena. */
 #pragma once
 #include "base/hash.h"
 #include "serve/core.h"
@@ -11,7 +12,10 @@ struct vname {
 
 struct vnames {
 	struct hash exact, wild_head /* ".example.com" */, wild_tail /* "www.example." */;
-	struct { const struct server_name *name; struct server *server; } *regexes;
+	struct {
+		const struct server_name *name;
+		struct server *server;
+	} * regexes;
 	size_t nregexes, regexes_cap;
 	bool single; /* one server and no captures to take: no look-up is needed */
 };
@@ -21,7 +25,8 @@ struct port_server {
 	struct server *server;
 };
 
-/* Prefix locations of one level, sorted by prefix. up: index of the longest entry that is a proper prefix; -1. */
+/* Prefix locations of one level, sorted by prefix. up: index of the longest entry that is a proper
+ * prefix; -1. */
 struct loc_entry {
 	struct span prefix;
 	struct location *loc;
@@ -30,7 +35,8 @@ struct loc_entry {
 struct loc_tree {
 	struct loc_entry *v, *exact;
 	size_t n, nexact;
-	bool auto_slash; /* some entry's location redirects to itself when its last slash is missing */
+	bool auto_slash; /* some entry's location redirects to itself when its last slash is missing
+			  */
 };
 
 /* Compiles a location's children (and theirs) for location_find. CONF_OK or CONF_ERR. */

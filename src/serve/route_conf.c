@@ -13,17 +13,18 @@ static void names_release(void *arg)
 	hash_fini(&v->wild_tail);
 }
 
-/* Adds a name; a second server of the same name on the same port is ignored, with nginx's warning. */
-static int name_add(struct conf_call *c, struct hash *h, struct span key, struct server *s, const struct http_port *p,
-		    struct span shown)
+/* Adds a name; a second server of the same name on the same port is ignored, with nginx's warning.
+ */
+static int name_add(struct conf_call *c, struct hash *h, struct span key, struct server *s,
+		    const struct http_port *p, struct span shown)
 {
 	uint64_t hv = hash_bytes(key.p, key.n);
 	struct vname *v;
 
 	for (struct hash_node *n = hash_first(h, hv); n; n = hash_next(n)) {
 		if (span_eq(CONTAINER_OF(n, struct vname, node)->text, key)) {
-			conf_warn(c, 0, "conflicting server name \"%.*s\" on %.*s, ignored", SPAN_ARG(shown),
-				  SPAN_ARG(p->spec.name));
+			conf_warn(c, 0, "conflicting server name \"%.*s\" on %.*s, ignored",
+				  SPAN_ARG(shown), SPAN_ARG(p->spec.name));
 			return CONF_OK;
 		}
 	}
@@ -35,7 +36,8 @@ static int name_add(struct conf_call *c, struct hash *h, struct span key, struct
 	return hash_insert(h, &v->node, hv) ? CONF_OK : conf_error(c, 0, "out of memory");
 }
 
-static int name_register(struct conf_call *c, struct http_port *p, struct server *s, const struct server_name *n)
+static int name_register(struct conf_call *c, struct http_port *p, struct server *s,
+			 const struct server_name *n)
 {
 	struct vnames *v = p->names;
 	size_t i;
@@ -44,13 +46,15 @@ static int name_register(struct conf_call *c, struct http_port *p, struct server
 	case NAME_EXACT:
 		return name_add(c, &v->exact, n->text, s, p, n->text);
 	case NAME_DOT: /* .example.com is example.com and *.example.com */
-		if (name_add(c, &v->exact, span_cut(n->text, 1, n->text.n), s, p, n->text) != CONF_OK)
+		if (name_add(c, &v->exact, span_cut(n->text, 1, n->text.n), s, p, n->text) !=
+		    CONF_OK)
 			return CONF_ERR;
 		return name_add(c, &v->wild_head, n->text, s, p, n->text);
 	case NAME_WILD_HEAD:
 		return name_add(c, &v->wild_head, span_cut(n->text, 1, n->text.n), s, p, n->text);
 	case NAME_WILD_TAIL:
-		return name_add(c, &v->wild_tail, span_cut(n->text, 0, n->text.n - 1), s, p, n->text);
+		return name_add(c, &v->wild_tail, span_cut(n->text, 0, n->text.n - 1), s, p,
+				n->text);
 	default:
 		i = v->nregexes;
 		if (!ARENA_PUSH(c->ctx->arena, v->regexes, &v->nregexes, &v->regexes_cap))
@@ -72,7 +76,7 @@ static int port_names(struct conf_call *c, struct http_port *p)
 	hash_init(&v->wild_head);
 	hash_init(&v->wild_tail);
 	p->names = v;
-	list_each(l, &p->members) {
+	list_each (l, &p->members) {
 		struct server *s = CONTAINER_OF(l, struct port_server, link)->server;
 		struct conf_call sc = *c;
 
@@ -86,8 +90,8 @@ static int port_names(struct conf_call *c, struct http_port *p)
 	return CONF_OK;
 }
 
-/* A specific address needs no socket of its own where a wildcard of the same port and family listens, unless it asks
- * for one with bind or any socket option. */
+/* A specific address needs no socket of its own where a wildcard of the same port and family
+ * listens, unless it asks for one with bind or any socket option. */
 static void port_cover(struct http_main *m, struct http_port *p)
 {
 	if (p->wildcard || p->spec.bind || p->spec.sa.ss_family == AF_UNIX)
@@ -96,7 +100,8 @@ static void port_cover(struct http_main *m, struct http_port *p)
 		struct http_port *w = m->ports[i];
 
 		if (w->wildcard && w->spec.sa.ss_family == p->spec.sa.ss_family &&
-		    addr_port((struct sockaddr *)&w->spec.sa) == addr_port((struct sockaddr *)&p->spec.sa)) {
+		    addr_port((struct sockaddr *)&w->spec.sa) ==
+			    addr_port((struct sockaddr *)&p->spec.sa)) {
 			p->covers = w;
 			w->covered = true;
 		}
@@ -119,7 +124,8 @@ int ports_compile(struct conf_call *c, struct http_main *m)
 
 static int entry_cmp(const void *a, const void *b)
 {
-	return span_cmp(((const struct loc_entry *)a)->prefix, ((const struct loc_entry *)b)->prefix);
+	return span_cmp(((const struct loc_entry *)a)->prefix,
+			((const struct loc_entry *)b)->prefix);
 }
 
 /* A regex location's nested prefixes may be anything; a prefix location's start with its own. */
@@ -134,7 +140,7 @@ static int tree_build(struct conf_call *c, struct location *in, size_t nprefix, 
 	t->exact = arena_zalloc(c->ctx->arena, nexact * sizeof(*t->exact));
 	if (!t->v || !t->exact)
 		return CONF_ERR;
-	list_each(l, &in->children) {
+	list_each (l, &in->children) {
 		struct location *loc = CONTAINER_OF(l, struct location, link);
 
 		if (loc->kind == LOC_EXACT)
@@ -162,11 +168,12 @@ int location_compile(struct conf_call *c, struct location *in)
 	size_t nprefix = 0, nexact = 0, cap = 0;
 	struct list *l;
 
-	list_each(l, &in->children) {
+	list_each (l, &in->children) {
 		struct location *loc = CONTAINER_OF(l, struct location, link);
 
 		if (loc->kind == LOC_REGEX || loc->kind == LOC_REGEX_NOCASE) {
-			struct location **slot = ARENA_PUSH(c->ctx->arena, in->regexes, &in->nregexes, &cap);
+			struct location **slot =
+				ARENA_PUSH(c->ctx->arena, in->regexes, &in->nregexes, &cap);
 
 			if (!slot)
 				return conf_error(c, 0, "out of memory");
@@ -181,5 +188,6 @@ int location_compile(struct conf_call *c, struct location *in)
 	}
 	if (nprefix + nexact == 0)
 		return CONF_OK;
-	return tree_build(c, in, nprefix, nexact) == CONF_OK ? CONF_OK : conf_error(c, 0, "out of memory");
+	return tree_build(c, in, nprefix, nexact) == CONF_OK ? CONF_OK
+							     : conf_error(c, 0, "out of memory");
 }

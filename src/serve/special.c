@@ -52,7 +52,8 @@ static int error_page_go(struct req *r, const struct error_page *e, int status)
 	}
 	struct resp *resp = req_answer(r, 302);
 
-	if (r->error_status == 301 || (r->error_status >= 302 && r->error_status <= 308 && r->error_status != 304))
+	if (r->error_status == 301 ||
+	    (r->error_status >= 302 && r->error_status <= 308 && r->error_status != 304))
 		resp->status = r->error_status;
 	r->error_status = 0;
 	resp->location = uri;
@@ -98,12 +99,13 @@ static struct span page_detail(int status)
 
 static struct span page_padding(struct req *r, int status, const struct core_loc *l)
 {
-	static const char pad[] = "<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n"
-				  "<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n"
-				  "<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n"
-				  "<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n"
-				  "<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n"
-				  "<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n";
+	static const char pad[] =
+		"<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n"
+		"<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n"
+		"<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n"
+		"<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n"
+		"<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n"
+		"<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n";
 	struct span ua = hdrs_value(&r->in.headers, HDR_USER_AGENT);
 
 	if (!l->msie_padding || status < 400 || r->in.version < HTTP_10)
@@ -122,9 +124,11 @@ static int page_answer(struct req *r, int status)
 	struct resp *resp;
 
 	if (!title.n && (reason.n || status < 600))
-		title = arena_printf(&r->arena, reason.n ? "%d %.*s" : "%d", status, SPAN_ARG(reason));
+		title = arena_printf(&r->arena, reason.n ? "%d %.*s" : "%d", status,
+				     SPAN_ARG(reason));
 	text = arena_printf(&r->arena,
-			    "<html>\r\n<head><title>%.*s</title></head>\r\n<body>\r\n<center><h1>%.*s</h1></center>\r\n"
+			    "<html>\r\n<head><title>%.*s</title></"
+			    "head>\r\n<body>\r\n<center><h1>%.*s</h1></center>\r\n"
 			    "%.*s<hr><center>%.*s</center>\r\n</body>\r\n</html>\r\n%.*s",
 			    SPAN_ARG(title),
 			    SPAN_ARG(page_detail(status).n ? SPAN("400 Bad Request") : title),
@@ -219,10 +223,14 @@ struct span absolute_location(struct req *r, struct span location)
 		if (l->server_name_in_redirect && r->server->name.n)
 			host = r->server->name;
 		else if (conn_local(r->conn, &local) == 0)
-			host = arena_dup(&r->arena, span_make(text, addr_format(&local.sa, false, text, sizeof(text))));
+			host = arena_dup(
+				&r->arena,
+				span_make(text, addr_format(&local.sa, false, text, sizeof(text))));
 	}
 	port = addr_port((const struct sockaddr *)&r->port->spec.sa);
 	if (!l->port_in_redirect || port == (r->conn->tls ? 443 : 80) || port == 0)
-		return arena_printf(&r->arena, "%.*s://%.*s%.*s", SPAN_ARG(scheme), SPAN_ARG(host), SPAN_ARG(location));
-	return arena_printf(&r->arena, "%.*s://%.*s:%d%.*s", SPAN_ARG(scheme), SPAN_ARG(host), port, SPAN_ARG(location));
+		return arena_printf(&r->arena, "%.*s://%.*s%.*s", SPAN_ARG(scheme), SPAN_ARG(host),
+				    SPAN_ARG(location));
+	return arena_printf(&r->arena, "%.*s://%.*s:%d%.*s", SPAN_ARG(scheme), SPAN_ARG(host), port,
+			    SPAN_ARG(location));
 }

@@ -10,9 +10,9 @@
 #define HEAD_MAX    512 /* bytes before the message */
 
 static const char *const facilities[] = {
-	"kern", "user", "mail", "daemon", "auth", "intern", "lpr", "news", "uucp", "clock", "authpriv", "ftp",
-	"ntp", "audit", "alert", "cron", "local0", "local1", "local2", "local3", "local4", "local5", "local6",
-	"local7",
+	"kern",	  "user",   "mail",	"daemon", "auth",   "intern", "lpr",	"news",
+	"uucp",	  "clock",  "authpriv", "ftp",	  "ntp",    "audit",  "alert",	"cron",
+	"local0", "local1", "local2",	"local3", "local4", "local5", "local6", "local7",
 };
 static const char *const severities[] = {
 	"emerg", "alert", "crit", "error", "warn", "notice", "info", "debug",
@@ -44,11 +44,15 @@ static int set_server(struct conf_call *c, unsigned word, struct syslog *s, stru
 		return CONF_OK;
 	colon = span_rfind_char(server, ':');
 	if (span_starts(server, SPAN("unix:")) ||
-	    (colon >= 0 && (!span_to_u64(span_cut(server, (size_t)colon + 1, server.n), 65535, &port) || port == 0)))
-		return conf_error(c, word, "invalid port or path in syslog server \"%.*s\"", SPAN_ARG(server));
+	    (colon >= 0 &&
+	     (!span_to_u64(span_cut(server, (size_t)colon + 1, server.n), 65535, &port) ||
+	      port == 0)))
+		return conf_error(c, word, "invalid port or path in syslog server \"%.*s\"",
+				  SPAN_ARG(server));
 	r = o->ops->resolve(o, colon >= 0 ? span_cut(server, 0, (size_t)colon) : server, &sa, 1);
 	if (r <= 0)
-		return conf_error(c, word, "host not found in syslog server \"%.*s\"", SPAN_ARG(server));
+		return conf_error(c, word, "host not found in syslog server \"%.*s\"",
+				  SPAN_ARG(server));
 	s->addr.len = sa.ss_family == AF_INET6 ? sizeof(s->addr.in6) : sizeof(s->addr.in);
 	memcpy(&s->addr.sa, &sa, s->addr.len);
 	addr_set_port(&s->addr.sa, (int)port);
@@ -63,14 +67,16 @@ static int set_tag(struct conf_call *c, unsigned word, struct syslog *s, struct 
 		char l = ascii_lower(tag.p[i]);
 
 		if (!(l >= 'a' && l <= 'z') && !(l >= '0' && l <= '9') && l != '_')
-			return conf_error(c, word, "syslog \"tag\" only allows alphanumeric characters "
-						   "and underscore");
+			return conf_error(c, word,
+					  "syslog \"tag\" only allows alphanumeric characters "
+					  "and underscore");
 	}
 	s->tag = tag;
 	return CONF_OK;
 }
 
-static int set_param(struct conf_call *c, unsigned word, struct syslog *s, struct span param, unsigned *seen)
+static int set_param(struct conf_call *c, unsigned word, struct syslog *s, struct span param,
+		     unsigned *seen)
 {
 	struct span v = {0};
 	unsigned bit;
@@ -81,8 +87,10 @@ static int set_param(struct conf_call *c, unsigned word, struct syslog *s, struc
 	}
 	if (conf_param(param, "server", &v))
 		return set_server(c, word, s, v);
-	bit = conf_param(param, "facility", &v) ? 1 : conf_param(param, "severity", &v) ? 2
-	      : conf_param(param, "tag", &v) ? 4 : 0;
+	bit = conf_param(param, "facility", &v)	  ? 1
+	      : conf_param(param, "severity", &v) ? 2
+	      : conf_param(param, "tag", &v)	  ? 4
+						  : 0;
 	if (!bit)
 		return conf_error(c, word, "unknown syslog parameter \"%.*s\"", SPAN_ARG(param));
 	if (*seen & bit)
@@ -95,8 +103,8 @@ static int set_param(struct conf_call *c, unsigned word, struct syslog *s, struc
 	else
 		s->severity = word_find(severities, ARRAY_LEN(severities), v);
 	if (s->facility < 0 || s->severity < 0)
-		return conf_error(c, word, "unknown syslog %s \"%.*s\"", bit == 1 ? "facility" : "severity",
-				  SPAN_ARG(v));
+		return conf_error(c, word, "unknown syslog %s \"%.*s\"",
+				  bit == 1 ? "facility" : "severity", SPAN_ARG(v));
 	return CONF_OK;
 }
 
@@ -152,7 +160,8 @@ no_memory:
 
 /* ---- sending ---- */
 
-size_t syslog_format(const struct syslog *s, int severity, struct span time, struct span msg, char *p, size_t size)
+size_t syslog_format(const struct syslog *s, int severity, struct span time, struct span msg,
+		     char *p, size_t size)
 {
 	int n;
 
@@ -168,8 +177,9 @@ size_t syslog_format(const struct syslog *s, int severity, struct span time, str
 	return (size_t)n + msg.n;
 }
 
-/* One socket per server for all threads. It is never closed while the snapshot lives: connecting a datagram
- * socket again is enough after its server was restarted, and cannot disturb another thread. */
+/* One socket per server for all threads. It is never closed while the snapshot lives: connecting a
+ * datagram socket again is enough after its server was restarted, and cannot disturb another
+ * thread. */
 static int socket_get(struct syslog *s)
 {
 	int fd = s->fd, none = -1;

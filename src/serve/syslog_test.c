@@ -37,7 +37,8 @@ static const char *parse(const char *text)
 static const char *format(int severity, const char *msg)
 {
 	static char out[256];
-	size_t n = syslog_format(made, severity, SPAN("Nov  6 08:49:37"), span_of(msg), out, sizeof(out) - 1);
+	size_t n = syslog_format(made, severity, SPAN("Nov  6 08:49:37"), span_of(msg), out,
+				 sizeof(out) - 1);
 
 	out[n] = 0;
 	return out;
@@ -47,11 +48,13 @@ static void test_format(void **state)
 {
 	assert_string_equal(parse("log server=127.0.0.1:5140;"), "");
 	made->host = SPAN("box");
-	assert_string_equal(format(made->severity, "hello\n"), "<190>Nov  6 08:49:37 box nginx: hello");
+	assert_string_equal(format(made->severity, "hello\n"),
+			    "<190>Nov  6 08:49:37 box nginx: hello");
 	assert_string_equal(format(SYSLOG_ERR, "a\nb"), "<187>Nov  6 08:49:37 box nginx: a\nb");
 	assert_int_equal(addr_port(&made->addr.sa), 5140);
 	fixture_fini(&f);
-	assert_string_equal(parse("log server=[::1],facility=kern,severity=emerg,tag=me_1,nohostname;"), "");
+	assert_string_equal(
+		parse("log server=[::1],facility=kern,severity=emerg,tag=me_1,nohostname;"), "");
 	assert_string_equal(format(made->severity, "x"), "<0>Nov  6 08:49:37 me_1: x");
 	assert_int_equal(addr_port(&made->addr.sa), 514);
 	fixture_fini(&f);
@@ -60,10 +63,16 @@ static void test_format(void **state)
 static void test_mistakes(void **state)
 {
 	static const char *const texts[] = {
-		"log facility=kern;", "log server=127.0.0.1,facility=x;", "log server=127.0.0.1,severity=x;",
-		"log server=127.0.0.1,tag=a-b;", "log server=127.0.0.1,server=127.0.0.1;",
-		"log server=127.0.0.1,tag=012345678901234567890123456789012;", "log server=127.0.0.1,what=1;",
-		"log server=x.invalid;", "log server=;", "log server=h:0;",
+		"log facility=kern;",
+		"log server=127.0.0.1,facility=x;",
+		"log server=127.0.0.1,severity=x;",
+		"log server=127.0.0.1,tag=a-b;",
+		"log server=127.0.0.1,server=127.0.0.1;",
+		"log server=127.0.0.1,tag=012345678901234567890123456789012;",
+		"log server=127.0.0.1,what=1;",
+		"log server=x.invalid;",
+		"log server=;",
+		"log server=h:0;",
 		"log server=127.0.0.1,severity=info,severity=info;",
 	};
 
@@ -121,7 +130,9 @@ int main(void)
 {
 	struct conf_mod *const mods[] = {&mod, NULL};
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_format), cmocka_unit_test(test_mistakes), cmocka_unit_test(test_recovers),
+		cmocka_unit_test(test_format),
+		cmocka_unit_test(test_mistakes),
+		cmocka_unit_test(test_recovers),
 	};
 
 	conf_mods_init(mods);

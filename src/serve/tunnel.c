@@ -42,7 +42,8 @@ static int side_flush(struct tunnel_side *from, struct tunnel_side *to)
 	return 0;
 }
 
-/* Moves what can be moved now from one side to the other. Returns > 0 when something moved, 0, or -errno. */
+/* Moves what can be moved now from one side to the other. Returns > 0 when something moved, 0, or
+ * -errno. */
 static int side_move(struct tunnel_side *from, struct tunnel_side *to)
 {
 	uint64_t before = from->moved;
@@ -89,8 +90,10 @@ static void tunnel_step(struct tunnel *t)
 		tunnel_end(t, FAIL_TUNNEL_ENDED);
 		return;
 	}
-	/* A server that has ended will not answer: what is left of the client's bytes has no reader. */
-	if ((t->client.eof && t->server.eof && !inbuf_len(&t->client.in) && !inbuf_len(&t->server.in)) ||
+	/* A server that has ended will not answer: what is left of the client's bytes has no
+	 * reader. */
+	if ((t->client.eof && t->server.eof && !inbuf_len(&t->client.in) &&
+	     !inbuf_len(&t->server.in)) ||
 	    (t->server.eof && !inbuf_len(&t->server.in) && (t->server.stream->io.ready & IO_HUP))) {
 		tunnel_end(t, FAIL_OK);
 		return;

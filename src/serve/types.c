@@ -1,4 +1,5 @@
-/* MIME types: the types{} of a configuration, and the table that holds without one (nginx's three). */
+/* MIME types: the types{} of a configuration, and the table that holds without one (nginx's three).
+ */
 #include "base/hash.h"
 #include "serve/core.h"
 #include "serve/core_rows.h"
@@ -41,7 +42,9 @@ static int types_node(struct conf_call *c, struct types_table *t, struct conf_no
 		struct type_entry *e = types_lookup(t, ext);
 
 		if (e) {
-			conf_warn(&at, i, "duplicate extension \"%.*s\", content type: \"%.*s\", previous content type: \"%.*s\"",
+			conf_warn(&at, i,
+				  "duplicate extension \"%.*s\", content type: \"%.*s\", previous "
+				  "content type: \"%.*s\"",
 				  SPAN_ARG(ext), SPAN_ARG(node->words[0].text), SPAN_ARG(e->type));
 			e->type = node->words[0].text;
 			continue;
@@ -57,7 +60,8 @@ static int types_node(struct conf_call *c, struct types_table *t, struct conf_no
 	return CONF_OK;
 }
 
-/* A second types{} in the same block adds to the first; one in an inner block replaces the inherited. */
+/* A second types{} in the same block adds to the first; one in an inner block replaces the
+ * inherited. */
 int types_set(struct conf_call *c)
 {
 	struct core_loc *l = conf_mine(c);

@@ -26,7 +26,8 @@ static bool number(struct var_ctx *v, struct span *out, int64_t n)
 
 static bool seconds(struct var_ctx *v, struct span *out, uint64_t ms)
 {
-	*out = arena_printf(v->arena, "%llu.%03u", (unsigned long long)(ms / 1000), (unsigned)(ms % 1000));
+	*out = arena_printf(v->arena, "%llu.%03u", (unsigned long long)(ms / 1000),
+			    (unsigned)(ms % 1000));
 	return out->p != NULL;
 }
 
@@ -39,7 +40,10 @@ GETTER(get_span)
 }
 
 #define REQ_SPAN(nm, field, fl)                                                                    \
-	{.name = SPAN_INIT(nm), .get = get_span, .data = offsetof(struct req, field), .flags = fl}
+	{                                                                                          \
+		.name = SPAN_INIT(nm), .get = get_span, .data = offsetof(struct req, field),       \
+		.flags = fl                                                                        \
+	}
 
 GETTER(get_header)
 {
@@ -52,7 +56,8 @@ GETTER(get_header)
 		*out = h->value;
 		return true;
 	}
-	*out = hdrs_join(&r->in.headers, h->name, self->data == HDR_COOKIE ? SPAN("; ") : SPAN(", "));
+	*out = hdrs_join(&r->in.headers, h->name,
+			 self->data == HDR_COOKIE ? SPAN("; ") : SPAN(", "));
 	return out->p != NULL;
 }
 
@@ -70,13 +75,13 @@ static bool name_matches(struct span field, struct span var)
 	return true;
 }
 
-static bool get_joined(struct var_ctx *v, const struct hdrs *h, struct span suffix, struct span *out)
+static bool get_joined(struct var_ctx *v, const struct hdrs *h, struct span suffix,
+		       struct span *out)
 {
 	struct hdr *first = NULL;
 	bool many = false;
 
-	hdrs_each(hd, h)
-	{
+	hdrs_each (hd, h) {
 		if (name_matches(hd->name, suffix)) {
 			many = first;
 			if (!first)
@@ -87,7 +92,9 @@ static bool get_joined(struct var_ctx *v, const struct hdrs *h, struct span suff
 	}
 	if (!first)
 		return false;
-	*out = many ? hdrs_join(h, first->name, span_eq(suffix, SPAN("cookie")) ? SPAN("; ") : SPAN(", ")) : first->value;
+	*out = many ? hdrs_join(h, first->name,
+				span_eq(suffix, SPAN("cookie")) ? SPAN("; ") : SPAN(", "))
+		    : first->value;
 	return out->p != NULL;
 }
 
@@ -110,7 +117,8 @@ GETTER(get_cookie)
 {
 	struct req *r = REQ_OF_VARS(v);
 
-	for (struct hdr *h = hdrs_find(&r->in.headers, HDR_COOKIE); h; h = hdrs_find_next(&r->in.headers, h))
+	for (struct hdr *h = hdrs_find(&r->in.headers, HDR_COOKIE); h;
+	     h = hdrs_find_next(&r->in.headers, h))
 		if (cookie_value(h->value, self->suffix, out))
 			return true;
 	return false;
@@ -154,7 +162,8 @@ GETTER(get_server_addr)
 	struct net_addr a;
 	char ip[ADDR_TEXT_MAX];
 
-	return conn_local(REQ_OF_VARS(v)->conn, &a) == 0 && text(v, out, ip, addr_format_ip(&a.sa, ip, sizeof(ip)));
+	return conn_local(REQ_OF_VARS(v)->conn, &a) == 0 &&
+	       text(v, out, ip, addr_format_ip(&a.sa, ip, sizeof(ip)));
 }
 
 GETTER(get_server_port)
@@ -208,7 +217,8 @@ GETTER(get_tcpinfo)
 	struct tcp_info ti;
 	socklen_t len = sizeof(ti);
 
-	if (sys->getsockopt(REQ_OF_VARS(v)->conn->stream.io.fd, IPPROTO_TCP, TCP_INFO, &ti, &len) < 0)
+	if (sys->getsockopt(REQ_OF_VARS(v)->conn->stream.io.fd, IPPROTO_TCP, TCP_INFO, &ti, &len) <
+	    0)
 		return false;
 	switch (self->data) {
 	case 0:
@@ -440,7 +450,8 @@ GETTER(get_sent_content_type)
 
 	if (!p->content_type.n)
 		return false;
-	*out = p->charset.n ? arena_printf(v->arena, "%.*s; charset=%.*s", SPAN_ARG(p->content_type), SPAN_ARG(p->charset))
+	*out = p->charset.n ? arena_printf(v->arena, "%.*s; charset=%.*s",
+					   SPAN_ARG(p->content_type), SPAN_ARG(p->charset))
 			    : p->content_type;
 	return out->p != NULL;
 }
@@ -473,7 +484,9 @@ GETTER(get_sent_connection)
 {
 	struct req *r = REQ_OF_VARS(v);
 
-	*out = r->resp.status == 101 ? SPAN("upgrade") : r->keep_alive ? SPAN("keep-alive") : SPAN("close");
+	*out = r->resp.status == 101 ? SPAN("upgrade")
+	       : r->keep_alive	     ? SPAN("keep-alive")
+				     : SPAN("close");
 	return true;
 }
 
@@ -538,48 +551,104 @@ GETTER(get_time_iso8601)
 	return text(v, out, t.p, t.n);
 }
 
-#define V(nm, fn, fl)         {.name = SPAN_INIT(nm), .get = fn, .flags = fl}
-#define VD(nm, fn, dt, fl)    {.name = SPAN_INIT(nm), .get = fn, .data = dt, .flags = fl}
-#define VH(nm, id)            {.name = SPAN_INIT(nm), .get = get_header, .data = id}
-#define NC                    VAR_NO_CACHE
+#define V(nm, fn, fl)                                                                              \
+	{                                                                                          \
+		.name = SPAN_INIT(nm), .get = fn, .flags = fl                                      \
+	}
+#define VD(nm, fn, dt, fl)                                                                         \
+	{                                                                                          \
+		.name = SPAN_INIT(nm), .get = fn, .data = dt, .flags = fl                          \
+	}
+#define VH(nm, id)                                                                                 \
+	{                                                                                          \
+		.name = SPAN_INIT(nm), .get = get_header, .data = id                               \
+	}
+#define NC VAR_NO_CACHE
 
 const struct var core_vars[] = {
-	VH("http_host", HDR_HOST), VH("http_user_agent", HDR_USER_AGENT), VH("http_referer", HDR_REFERER),
-	VH("http_via", HDR_VIA), VH("http_x_forwarded_for", HDR_X_FORWARDED_FOR), VH("http_cookie", HDR_COOKIE),
+	VH("http_host", HDR_HOST),
+	VH("http_user_agent", HDR_USER_AGENT),
+	VH("http_referer", HDR_REFERER),
+	VH("http_via", HDR_VIA),
+	VH("http_x_forwarded_for", HDR_X_FORWARDED_FOR),
+	VH("http_cookie", HDR_COOKIE),
 	VH("content_type", HDR_CONTENT_TYPE),
-	V("http_", get_http, VAR_PREFIX), V("sent_http_", get_sent_http, VAR_PREFIX | NC),
-	V("sent_trailer_", get_sent_trailer, VAR_PREFIX | NC), V("cookie_", get_cookie, VAR_PREFIX),
-	V("arg_", get_arg, VAR_PREFIX | NC), V("proxy_protocol_tlv_", get_proxy_protocol_tlv, VAR_PREFIX),
-	V("content_length", get_content_length, 0), V("host", get_host, 0),
-	V("binary_remote_addr", get_binary_remote_addr, 0), V("remote_addr", get_remote_addr, 0),
-	V("remote_port", get_remote_port, 0), V("server_addr", get_server_addr, 0), V("server_port", get_server_port, 0),
-	VD("proxy_protocol_addr", get_proxy_protocol, 0, 0), VD("proxy_protocol_port", get_proxy_protocol, 1, 0),
-	VD("proxy_protocol_server_addr", get_proxy_protocol, 2, 0), VD("proxy_protocol_server_port", get_proxy_protocol, 3, 0),
-	V("server_protocol", get_server_protocol, 0), V("scheme", get_scheme, 0), V("https", get_https, 0),
-	VD("request_port", get_request_port, 0, 0), VD("is_request_port", get_request_port, 1, 0),
-	REQ_SPAN("request_uri", unparsed_uri, 0), REQ_SPAN("uri", uri, NC), REQ_SPAN("document_uri", uri, NC),
-	REQ_SPAN("request", in.line, 0), REQ_SPAN("query_string", args, NC),
-	{.name = SPAN_INIT("args"), .get = get_span, .set = set_args, .data = offsetof(struct req, args),
+	V("http_", get_http, VAR_PREFIX),
+	V("sent_http_", get_sent_http, VAR_PREFIX | NC),
+	V("sent_trailer_", get_sent_trailer, VAR_PREFIX | NC),
+	V("cookie_", get_cookie, VAR_PREFIX),
+	V("arg_", get_arg, VAR_PREFIX | NC),
+	V("proxy_protocol_tlv_", get_proxy_protocol_tlv, VAR_PREFIX),
+	V("content_length", get_content_length, 0),
+	V("host", get_host, 0),
+	V("binary_remote_addr", get_binary_remote_addr, 0),
+	V("remote_addr", get_remote_addr, 0),
+	V("remote_port", get_remote_port, 0),
+	V("server_addr", get_server_addr, 0),
+	V("server_port", get_server_port, 0),
+	VD("proxy_protocol_addr", get_proxy_protocol, 0, 0),
+	VD("proxy_protocol_port", get_proxy_protocol, 1, 0),
+	VD("proxy_protocol_server_addr", get_proxy_protocol, 2, 0),
+	VD("proxy_protocol_server_port", get_proxy_protocol, 3, 0),
+	V("server_protocol", get_server_protocol, 0),
+	V("scheme", get_scheme, 0),
+	V("https", get_https, 0),
+	VD("request_port", get_request_port, 0, 0),
+	VD("is_request_port", get_request_port, 1, 0),
+	REQ_SPAN("request_uri", unparsed_uri, 0),
+	REQ_SPAN("uri", uri, NC),
+	REQ_SPAN("document_uri", uri, NC),
+	REQ_SPAN("request", in.line, 0),
+	REQ_SPAN("query_string", args, NC),
+	{.name = SPAN_INIT("args"),
+	 .get = get_span,
+	 .set = set_args,
+	 .data = offsetof(struct req, args),
 	 .flags = VAR_CHANGEABLE | NC},
-	V("is_args", get_is_args, NC), V("document_root", get_document_root, NC), V("realpath_root", get_realpath_root, NC),
-	V("request_filename", get_request_filename, NC), V("server_name", get_server_name, NC),
-	REQ_SPAN("request_method", method_name, NC), REQ_SPAN("remote_user", remote_user, NC),
-	V("bytes_sent", get_bytes_sent, NC), V("body_bytes_sent", get_body_bytes_sent, NC), V("pipe", get_pipe, 0),
-	V("request_completion", get_request_completion, NC), V("request_body", get_request_body, NC),
-	V("request_body_file", get_request_body_file, NC), V("request_length", get_request_length, NC),
-	V("request_time", get_request_time, NC), V("request_id", get_request_id, 0), V("status", get_status, NC),
+	V("is_args", get_is_args, NC),
+	V("document_root", get_document_root, NC),
+	V("realpath_root", get_realpath_root, NC),
+	V("request_filename", get_request_filename, NC),
+	V("server_name", get_server_name, NC),
+	REQ_SPAN("request_method", method_name, NC),
+	REQ_SPAN("remote_user", remote_user, NC),
+	V("bytes_sent", get_bytes_sent, NC),
+	V("body_bytes_sent", get_body_bytes_sent, NC),
+	V("pipe", get_pipe, 0),
+	V("request_completion", get_request_completion, NC),
+	V("request_body", get_request_body, NC),
+	V("request_body_file", get_request_body_file, NC),
+	V("request_length", get_request_length, NC),
+	V("request_time", get_request_time, NC),
+	V("request_id", get_request_id, 0),
+	V("status", get_status, NC),
 	V("request_end_reason", get_end_reason, NC),
-	V("sent_http_content_type", get_sent_content_type, NC), V("sent_http_content_length", get_sent_content_length, NC),
-	V("sent_http_location", get_sent_location, NC), V("sent_http_last_modified", get_sent_last_modified, NC),
-	V("sent_http_connection", get_sent_connection, NC), V("sent_http_keep_alive", get_sent_keep_alive, NC),
+	V("sent_http_content_type", get_sent_content_type, NC),
+	V("sent_http_content_length", get_sent_content_length, NC),
+	V("sent_http_location", get_sent_location, NC),
+	V("sent_http_last_modified", get_sent_last_modified, NC),
+	V("sent_http_connection", get_sent_connection, NC),
+	V("sent_http_keep_alive", get_sent_keep_alive, NC),
 	V("sent_http_transfer_encoding", get_sent_transfer_encoding, NC),
-	{.name = SPAN_INIT("limit_rate"), .get = get_limit_rate, .set = set_limit_rate, .flags = VAR_CHANGEABLE | NC},
-	V("connection", get_connection, 0), V("connection_requests", get_connection_requests, 0),
-	V("connection_time", get_connection_time, NC), VD("nginx_version", get_const, (uintptr_t) "1.31.5", 0),
-	V("hostname", get_hostname, 0), V("pid", get_pid, 0), V("msec", get_msec, NC), V("time_local", get_time_local, NC),
-	V("time_iso8601", get_time_iso8601, NC), VD("tcpinfo_rtt", get_tcpinfo, 0, NC), VD("tcpinfo_rttvar", get_tcpinfo, 1, NC),
-	VD("tcpinfo_snd_cwnd", get_tcpinfo, 2, NC), VD("tcpinfo_rcv_space", get_tcpinfo, 3, NC),
-	VD("http2", get_const, (uintptr_t) "", 0), VD("http3", get_const, (uintptr_t) "", 0),
+	{.name = SPAN_INIT("limit_rate"),
+	 .get = get_limit_rate,
+	 .set = set_limit_rate,
+	 .flags = VAR_CHANGEABLE | NC},
+	V("connection", get_connection, 0),
+	V("connection_requests", get_connection_requests, 0),
+	V("connection_time", get_connection_time, NC),
+	VD("nginx_version", get_const, (uintptr_t) "1.31.5", 0),
+	V("hostname", get_hostname, 0),
+	V("pid", get_pid, 0),
+	V("msec", get_msec, NC),
+	V("time_local", get_time_local, NC),
+	V("time_iso8601", get_time_iso8601, NC),
+	VD("tcpinfo_rtt", get_tcpinfo, 0, NC),
+	VD("tcpinfo_rttvar", get_tcpinfo, 1, NC),
+	VD("tcpinfo_snd_cwnd", get_tcpinfo, 2, NC),
+	VD("tcpinfo_rcv_space", get_tcpinfo, 3, NC),
+	VD("http2", get_const, (uintptr_t) "", 0),
+	VD("http3", get_const, (uintptr_t) "", 0),
 	{.name = {NULL, 0}},
 };
 
