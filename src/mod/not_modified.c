@@ -16,7 +16,7 @@ static void make_304(struct req *r, struct resp *resp)
 {
 	body_close(resp->body);
 	resp->body = NULL;
-	resp->status = 304;
+	resp->status = r->status = 304;
 	resp->reason = (struct span){0};
 	resp->content_type = resp->charset = (struct span){0};
 	resp->content_length = -1;
