@@ -28,7 +28,7 @@ struct upstream_log {
 	struct hdrs *headers;     /* NULL: not parsed yet, or none */
 	struct body *body;        /* for $upstream_trailer_* */
 	struct hdrs *carried;     /* X-Accel-Redirect: fields of that response that the final one shall have */
-	struct span carried_type;
+	struct span carried_type, carried_charset;
 	int64_t carried_rate;     /* X-Accel-Limit-Rate of it; -1: none */
 	const struct proxy_target *target; /* $proxy_host, $proxy_port */
 };

@@ -6,6 +6,8 @@
 #include "conf/opener.h"
 #include "proxy/exchange.h"
 #include "proxy/proxy_rewrite.h"
+#include "serve/conn.h"
+#include "serve/error_log.h"
 #include <cmocka.h>
 #undef fail /* cmocka's; ours is an enum */
 
@@ -16,6 +18,7 @@ struct proxy_fixture {
 	struct opener_memory opener;
 	struct location loc;
 	struct req r;
+	struct conn conn;     /* of nobody: for log lines */
 	struct exchange x;
 	int result;
 };
@@ -62,7 +65,7 @@ static inline void proxy_load(struct proxy_fixture *f, const char *name, const c
 		MEND,
 	};
 	static struct conf_mod http_mod = {.name = "http", .rows = rows};
-	static struct conf_mod *mods[4];
+	static struct conf_mod *mods[5];
 	static const struct opener_file no_files[] = {{{NULL, 0}, {NULL, 0}}};
 	static char text[8192];
 	struct conf_scope *scope;
@@ -71,6 +74,7 @@ static inline void proxy_load(struct proxy_fixture *f, const char *name, const c
 	mods[0] = &http_mod;
 	mods[1] = upstream_module.confs[0];
 	mods[2] = &proxy_mod;
+	mods[3] = &error_log_mod;
 	conf_mods_init(mods);
 	*f = (struct proxy_fixture){.snap = snapshot_new(1, 1)};
 	list_init(&f->http.upstreams);
@@ -94,6 +98,7 @@ static inline void proxy_request(struct proxy_fixture *f, const char *uri, const
 	r->vars.arena = &r->arena;
 	r->vars.slots = arena_zalloc(&r->arena, (var_table_slots(f->http.vars) + 1) * sizeof(struct var_slot));
 	r->snapshot = f->snap;
+	r->conn = &f->conn;
 	r->scope = f->loc.scope;
 	r->location = &f->loc;
 	r->uri = r->unparsed_uri = span_of(uri);

@@ -200,7 +200,8 @@ static enum fail response_carry(struct exchange *x, bool only_auth)
 				return FAIL_NO_MEMORY;
 	x->log->carried = keep;
 	if (!only_auth) {
-		x->log->carried_type = hdrs_value(&x->resp.headers, HDR_CONTENT_TYPE);
+		x->log->carried_type = x->r->resp.content_type;
+		x->log->carried_charset = x->r->resp.charset;
 		x->log->carried_rate = x->r->resp.limit_rate;
 	}
 	return FAIL_OK;
@@ -249,8 +250,8 @@ enum fail proxy_filter(struct req *r, struct resp *resp)
 			return FAIL_NO_MEMORY;
 	}
 	if (log->carried_type.n && resp->status < 300) {
-		resp->charset = (struct span){0};
-		response_content_type(resp, log->carried_type);
+		resp->content_type = log->carried_type;
+		resp->charset = log->carried_charset;
 	}
 	if (log->carried_rate >= 0)
 		resp->limit_rate = log->carried_rate;
