@@ -231,6 +231,14 @@ static enum fail expires_apply(struct req *r, const struct headers_conf *conf)
 
 /* ---- fields ---- */
 
+/* An unusable value fails the answer (N20), but not also the 500 that then says so. */
+static enum fail field_add(struct req *r, struct hdrs *h, struct span name, struct span value)
+{
+	enum fail f = value.n ? hdrs_add(h, name, value) : FAIL_OK;
+
+	return f == FAIL_BAD_CONFIG_VALUE && r->fail == f ? FAIL_OK : f;
+}
+
 /* Last-Modified and ETag replace what is there, also by nothing; the others are added. */
 static enum fail field_put(struct req *r, const struct added_field *f)
 {
@@ -244,7 +252,7 @@ static enum fail field_put(struct req *r, const struct added_field *f)
 		if (f->id == HDR_LAST_MODIFIED)
 			resp->last_modified = -1;
 	}
-	return v.n ? hdrs_add(&resp->headers, f->name, v) : FAIL_OK;
+	return field_add(r, &resp->headers, f->name, v);
 }
 
 static enum fail fields_apply(struct req *r, bool safe)
@@ -291,7 +299,7 @@ static enum fail trailers_add(struct trailer_body *t)
 
 			if (t->r->vars.failed)
 				return FAIL_NO_MEMORY;
-			rc = v.n ? hdrs_add(&t->r->resp.trailers, f->name, v) : FAIL_OK;
+			rc = field_add(t->r, &t->r->resp.trailers, f->name, v);
 			if (rc != FAIL_OK)
 				return rc;
 		}
