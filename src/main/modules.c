@@ -9,8 +9,11 @@
  * filters. */
 #define HTTP_MODULES(X)                                                                            \
 	X(core_module)                                                                             \
+	X(log_module)                                                                              \
 	X(ssl_module)                                                                              \
 	X(rewrite_module)                                                                          \
+	X(map_module)                                                                              \
+	X(stub_status_module)                                                                      \
 	X(upstream_module)                                                                         \
 	X(proxy_module)                                                                            \
 	X(try_files_module)                                                                        \

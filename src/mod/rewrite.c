@@ -97,7 +97,11 @@ static int rewrite_set(struct conf_call *c)
 {
 	struct rewrite_op *op = op_new(c, REWRITE_RULE);
 
-	if (!op || rewrite_regex_new(c, 1, conf_arg(c, 1), false, &op->rule.match) != CONF_OK)
+	if (!op)
+		return CONF_ERR;
+	if (!conf_arg(c, 2).n)
+		return conf_error(c, 2, "empty replacement");
+	if (rewrite_regex_new(c, 1, conf_arg(c, 1), false, &op->rule.match) != CONF_OK)
 		return CONF_ERR;
 	if (is_absolute(conf_arg(c, 2)))
 		op->rule.redirect = 302;

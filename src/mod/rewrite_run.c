@@ -250,7 +250,9 @@ static int return_answer(struct req *r, int status, const struct tmpl *text)
 		return status;
 	if (status != 204 && status != 304)
 		return req_answer_text(r, status, type_of_uri(r), value);
-	req_answer(r, status);
+	resp = req_answer(r, status);
+	if (status == 304)
+		resp->content_type = type_of_uri(r);
 	return PHASE_DONE;
 }
 

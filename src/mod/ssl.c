@@ -434,17 +434,28 @@ static int ssl_done(struct conf_call *c, void *conf)
 
 static struct conf_mod ssl_conf_mod;
 
+/* The handshake was made with another server's rules for client certificates. */
+static bool misdirected(struct req *r)
+{
+	struct span sni = tls_sni(&r->conn->stream), name;
+
+	if (!sni.n || !r->host.n || span_eq_nocase(sni, r->host))
+		return false;
+	name = arena_dup(&r->arena, sni);
+	for (size_t i = 0; name.p && i < name.n; i++)
+		((char *)name.p)[i] = ascii_lower(name.p[i]);
+	return !name.p || vnames_find(r->port, name, NULL) != r->server;
+}
+
 /* Before anything else: is this the client that the server wants to see? */
 static int ssl_check(struct req *r)
 {
 	const struct ssl_conf *conf = conf_get(r->server->scope, &ssl_conf_mod);
-	struct span sni;
 	int verified;
 
 	if (!r->conn->tls || conf->verify == TLS_VERIFY_OFF)
 		return PHASE_NEXT;
-	sni = tls_sni(&r->conn->stream);
-	if (sni.n && r->host.n && !span_eq_nocase(sni, r->host)) {
+	if (misdirected(r)) {
 		req_log(r, LOG_INFO, 0,
 			"client attempted to request the server name different from the one that was negotiated");
 		return req_fail(r, FAIL_MISDIRECTED);
