@@ -40,8 +40,8 @@ static uint64_t hash_of(enum bundle_kind kind, struct span key, int sub, unsigne
 	return hash_bytes(key.p, key.n) + (uint64_t)kind * 31 + (uint64_t)sub * 131 + index;
 }
 
-struct bundle_item *bundle_find(const struct bundle *b, enum bundle_kind kind, struct span key, int sub,
-				unsigned index)
+struct bundle_item *bundle_find(const struct bundle *b, enum bundle_kind kind, struct span key,
+				int sub, unsigned index)
 {
 	struct hash_node *n = b ? hash_first(&b->hash, hash_of(kind, key, sub, index)) : NULL;
 
@@ -54,7 +54,8 @@ struct bundle_item *bundle_find(const struct bundle *b, enum bundle_kind kind, s
 	return NULL;
 }
 
-struct bundle_item *bundle_add(struct bundle *b, enum bundle_kind kind, struct span key, int sub, unsigned index)
+struct bundle_item *bundle_add(struct bundle *b, enum bundle_kind kind, struct span key, int sub,
+			       unsigned index)
 {
 	struct bundle_item *i = arena_zalloc(&b->arena, sizeof(*i));
 
@@ -74,7 +75,8 @@ struct bundle_item *bundle_add(struct bundle *b, enum bundle_kind kind, struct s
 	return i;
 }
 
-struct bundle_item *bundle_next(const struct bundle *b, const struct bundle_item *after, enum bundle_kind kind)
+struct bundle_item *bundle_next(const struct bundle *b, const struct bundle_item *after,
+				enum bundle_kind kind)
 {
 	struct bundle_item *i = after ? after->next : b ? b->first : NULL;
 
@@ -170,14 +172,16 @@ static bool unpack_paths(struct bundle *b, struct span *in, struct bundle_item *
 	return true;
 }
 
-static bool unpack_item(struct bundle *b, struct span *in, const int *fds, size_t nfds, size_t *used)
+static bool unpack_item(struct bundle *b, struct span *in, const int *fds, size_t nfds,
+			size_t *used)
 {
 	uint64_t kind, index, sub, err, with_fd;
 	struct bundle_item *i;
 	struct span key, text;
 
-	if (!unpack_u64(in, &kind) || !unpack_u64(in, &index) || !unpack_u64(in, &sub) || !unpack_u64(in, &err) ||
-	    !unpack_u64(in, &with_fd) || !unpack_span(in, &key) || !unpack_span(in, &text))
+	if (!unpack_u64(in, &kind) || !unpack_u64(in, &index) || !unpack_u64(in, &sub) ||
+	    !unpack_u64(in, &err) || !unpack_u64(in, &with_fd) || !unpack_span(in, &key) ||
+	    !unpack_span(in, &text))
 		return false;
 	if (kind >= BUNDLE_KINDS || (with_fd && *used >= nfds) ||
 	    bundle_find(b, (enum bundle_kind)kind, key, (int)sub, (unsigned)index))

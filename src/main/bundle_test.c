@@ -129,10 +129,17 @@ static void test_reopen(void **state)
 
 static void test_sockets(void **state)
 {
-	struct listen_spec spec = {.salen = sizeof(struct sockaddr_in), .type = SOCK_STREAM,
-				   .name = SPAN("127.0.0.1:0"), .backlog = -1, .rcvbuf = -1, .sndbuf = -1,
-				   .fastopen = -1, .setfib = -1, .keepalive = -1};
-	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}, x, y;
+	struct listen_spec spec = {.salen = sizeof(struct sockaddr_in),
+				   .type = SOCK_STREAM,
+				   .name = SPAN("127.0.0.1:0"),
+				   .backlog = -1,
+				   .rcvbuf = -1,
+				   .sndbuf = -1,
+				   .fastopen = -1,
+				   .setfib = -1,
+				   .keepalive = -1};
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)},
+			   x, y;
 	socklen_t len = sizeof(x);
 	struct bundle *b = bundle_new(), *next = bundle_new();
 	struct opener_real one, two;
@@ -144,7 +151,8 @@ static void test_sockets(void **state)
 	assert_true(fd >= 0);
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&x, &len), 0);
 	opener_real_init(&two, next, b, false);
-	again_fd = two.opener.ops->listen(&two.opener, &spec, 0); /* the same socket, not another port */
+	again_fd = two.opener.ops->listen(&two.opener, &spec,
+					  0); /* the same socket, not another port */
 	assert_int_equal(getsockname(again_fd, (struct sockaddr *)&y, &len), 0);
 	assert_int_equal(x.sin_port, y.sin_port);
 	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
@@ -194,8 +202,10 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_reopen),
-		cmocka_unit_test(test_sockets),    cmocka_unit_test(test_malformed),
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_reopen),
+		cmocka_unit_test(test_sockets),
+		cmocka_unit_test(test_malformed),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -85,7 +85,8 @@ static int dup_fds(struct channel_out *o, const int *fds, size_t n)
 	return 0;
 }
 
-int channel_send(struct channel *c, enum channel_type type, struct span bytes, const int *fds, size_t nfds)
+int channel_send(struct channel *c, enum channel_type type, struct span bytes, const int *fds,
+		 size_t nfds)
 {
 	struct head h = {.type = type, .nfds = (uint32_t)nfds, .length = bytes.n};
 	size_t len = sizeof(h) + fd_bytes(nfds) + bytes.n;
@@ -121,7 +122,9 @@ static ssize_t send_fds(int fd, struct channel_out *o)
 	} control = {0};
 	size_t n = MIN_OF(o->nfds - o->fds_sent, FDS_PER_CALL);
 	struct iovec iov = {.iov_base = o->data + o->sent, .iov_len = 1};
-	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.p,
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = control.p,
 			   .msg_controllen = CMSG_SPACE(n * sizeof(int))};
 	struct cmsghdr *cm = CMSG_FIRSTHDR(&m);
 	ssize_t r;
@@ -204,7 +207,9 @@ static int read_some(struct channel *c)
 		struct cmsghdr align;
 	} control;
 	struct iovec iov;
-	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.p,
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = control.p,
 			   .msg_controllen = sizeof(control)};
 	ssize_t r;
 

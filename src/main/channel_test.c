@@ -82,7 +82,8 @@ static void test_large(void **state)
 		text[i] = (char)(i * 7 + i / 251);
 	pair_init(&p);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(channel_send(&p.a, CH_LOAD, span_make(text, sizeof(text)), NULL, 0), 0);
+		assert_int_equal(
+			channel_send(&p.a, CH_LOAD, span_make(text, sizeof(text)), NULL, 0), 0);
 	for (int i = 0; i < 3; i++) {
 		pass(&p, &m);
 		assert_int_equal(m.bytes.n, sizeof(text));
@@ -152,7 +153,8 @@ static void test_notify(void **state)
 	fd = socket(AF_UNIX, SOCK_DGRAM, 0);
 	n = snprintf(un.sun_path + 1, sizeof(un.sun_path) - 1, "sluice-notify-%d", getpid());
 	assert_int_equal(bind(fd, (struct sockaddr *)&un,
-			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)), 0);
+			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)),
+			 0);
 	snprintf(text, sizeof(text), "@%s", un.sun_path + 1);
 	setenv("NOTIFY_SOCKET", text, 1);
 	notify_reloading();
@@ -173,8 +175,10 @@ static void test_notify(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_small),       cmocka_unit_test(test_large),
-		cmocka_unit_test(test_descriptors), cmocka_unit_test(test_notify),
+		cmocka_unit_test(test_small),
+		cmocka_unit_test(test_large),
+		cmocka_unit_test(test_descriptors),
+		cmocka_unit_test(test_notify),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

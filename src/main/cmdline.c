@@ -165,24 +165,30 @@ int cmdline_paths(struct cmdline *c)
 	if (c->log_arg && strcmp(c->log_arg, "stderr") == 0)
 		c->log = SPAN("stderr");
 	else
-		c->log = joined(c->prefix, span_of(c->log_arg ? c->log_arg : SLUICE_ERROR_LOG), false);
+		c->log = joined(c->prefix, span_of(c->log_arg ? c->log_arg : SLUICE_ERROR_LOG),
+				false);
 	return c->log.p ? 0 : -ENOMEM;
 }
 
 /* ---- what is printed ---- */
 
 /* A word stands here only when the thing works. */
-static const char configure_words[] = "--with-threads --with-http_ssl_module --with-http_stub_status_module";
+static const char configure_words[] =
+	"--with-threads --with-http_ssl_module --with-http_stub_status_module";
 
-/* What nginx has unless told otherwise and we do not have yet. A line goes when its module lands. */
+/* What nginx has unless told otherwise and we do not have yet. A line goes when its module lands.
+ */
 static const char without_words[] =
 	" --without-http_charset_module --without-http_gzip_module --without-http_ssi_module"
-	" --without-http_userid_module --without-http_access_module --without-http_auth_basic_module"
+	" --without-http_userid_module --without-http_access_module "
+	"--without-http_auth_basic_module"
 	" --without-http_mirror_module --without-http_autoindex_module --without-http_geo_module"
 	" --without-http_split_clients_module --without-http_referer_module"
 	" --without-http_fastcgi_module --without-http_uwsgi_module --without-http_scgi_module"
-	" --without-http_grpc_module --without-http_memcached_module --without-http_limit_conn_module"
-	" --without-http_limit_req_module --without-http_empty_gif_module --without-http_browser_module"
+	" --without-http_grpc_module --without-http_memcached_module "
+	"--without-http_limit_conn_module"
+	" --without-http_limit_req_module --without-http_empty_gif_module "
+	"--without-http_browser_module"
 	" --without-http_upstream_sticky_module --without-http-cache"
 	" --without-mail_pop3_module --without-mail_imap_module --without-mail_smtp_module";
 

@@ -119,7 +119,7 @@ static void test_version(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_forms),   cmocka_unit_test(test_signals),
+		cmocka_unit_test(test_forms),	 cmocka_unit_test(test_signals),
 		cmocka_unit_test(test_mistakes), cmocka_unit_test(test_paths),
 		cmocka_unit_test(test_version),
 	};

@@ -26,7 +26,8 @@ static int set_worker_processes(struct conf_call *c)
 		return CONF_OK;
 	}
 	if (!span_to_u64(v, 1000000, &n) || n == 0)
-		return conf_error(c, 1, "invalid value \"%.*s\" of \"worker_processes\"", SPAN_ARG(v));
+		return conf_error(c, 1, "invalid value \"%.*s\" of \"worker_processes\"",
+				  SPAN_ARG(v));
 	if (n > THREADS_MAX) {
 		conf_warn(c, 1, "\"worker_processes\" is cut to %d", THREADS_MAX);
 		n = THREADS_MAX;
@@ -45,7 +46,8 @@ static int find_group(struct conf_call *c, unsigned word, gid_t *gid)
 	errno = 0;
 	g = getgrnam(name);
 	if (!g)
-		return conf_error(c, word, "getgrnam(\"%s\") failed%s", name, errno ? strerror(errno) : "");
+		return conf_error(c, word, "getgrnam(\"%s\") failed%s", name,
+				  errno ? strerror(errno) : "");
 	*gid = g->gr_gid;
 	return CONF_OK;
 }
@@ -59,8 +61,9 @@ static int set_user(struct conf_call *c)
 	if (!m)
 		return CONF_ERR;
 	if (geteuid() != 0) {
-		conf_warn(c, 0, "the \"user\" directive makes sense only if the master process runs with "
-				"super-user privileges, ignored");
+		conf_warn(c, 0,
+			  "the \"user\" directive makes sense only if the master process runs with "
+			  "super-user privileges, ignored");
 		return CONF_OK;
 	}
 	if (!span_to_cstr(conf_arg(c, 1), name, sizeof(name)))
@@ -108,7 +111,9 @@ static int parse_mask(struct conf_call *c, unsigned word, cpu_set_t *set)
 		if (d == ' ')
 			continue;
 		if ((d != '0' && d != '1') || cpu >= CPU_SETSIZE)
-			return conf_error(c, word, "invalid character or length in CPU mask \"%.*s\"", SPAN_ARG(v));
+			return conf_error(c, word,
+					  "invalid character or length in CPU mask \"%.*s\"",
+					  SPAN_ARG(v));
 		if (d == '1')
 			CPU_SET(cpu, set);
 		cpu++;
@@ -125,12 +130,15 @@ static int set_affinity(struct conf_call *c)
 		return CONF_ERR;
 	if (span_eq(conf_arg(c, 1), SPAN("auto"))) {
 		if (conf_nargs(c) > 2)
-			return conf_error(c, 3, "invalid number of arguments in \"worker_cpu_affinity\" directive");
+			return conf_error(
+				c, 3,
+				"invalid number of arguments in \"worker_cpu_affinity\" directive");
 		m->affinity_auto = true;
 		from = 2;
 	}
 	for (unsigned i = from; i <= conf_nargs(c); i++) {
-		cpu_set_t *set = ARENA_PUSH(c->ctx->arena, m->affinity, &m->naffinity, &m->affinity_cap);
+		cpu_set_t *set =
+			ARENA_PUSH(c->ctx->arena, m->affinity, &m->naffinity, &m->affinity_cap);
 
 		if (!set || parse_mask(c, i, set) < 0)
 			return CONF_ERR;
@@ -150,30 +158,52 @@ static int set_env(struct conf_call *c)
 	e = ARENA_PUSH(c->ctx->arena, m->env, &m->nenv, &m->env_cap);
 	if (!e)
 		return CONF_ERR;
-	*e = (struct env_entry){.name = eq < 0 ? v : span_cut(v, 0, (size_t)eq), .has_value = eq >= 0};
+	*e = (struct env_entry){.name = eq < 0 ? v : span_cut(v, 0, (size_t)eq),
+				.has_value = eq >= 0};
 	if (eq >= 0)
 		e->value = span_cut(v, (size_t)eq + 1, v.n);
 	return CONF_OK;
 }
 
-/* Everything is in one binary: a module that nginx loads is here already, or its directives are reported
- * where they stand. */
+/* Everything is in one binary: a module that nginx loads is here already, or its directives are
+ * reported where they stand. */
 static int set_load_module(struct conf_call *c)
 {
 	static const char *const known[] = {
-		"ngx_http_geoip_module", "ngx_http_geoip2_module", "ngx_http_image_filter_module",
-		"ngx_http_perl_module", "ngx_http_xslt_filter_module", "ngx_mail_module", "ngx_stream_module",
-		"ngx_stream_geoip_module", "ngx_stream_geoip2_module", "ngx_http_js_module",
-		"ngx_stream_js_module", "ngx_otel_module", "ngx_http_acme_module",
-		"ngx_http_brotli_filter_module", "ngx_http_brotli_static_module",
-		"ngx_http_zstd_filter_module", "ngx_http_zstd_static_module",
-		"ngx_http_headers_more_filter_module", "ngx_http_echo_module", "ndk_http_module",
-		"ngx_http_lua_module", "ngx_stream_lua_module", "ngx_http_auth_pam_module",
-		"ngx_http_cache_purge_module", "ngx_http_dav_ext_module", "ngx_http_fancyindex_module",
-		"ngx_http_subs_filter_module", "ngx_http_uploadprogress_module",
-		"ngx_http_upstream_fair_module", "ngx_http_modsecurity_module", "ngx_http_vhost_traffic_status_module",
+		"ngx_http_geoip_module",
+		"ngx_http_geoip2_module",
+		"ngx_http_image_filter_module",
+		"ngx_http_perl_module",
+		"ngx_http_xslt_filter_module",
+		"ngx_mail_module",
+		"ngx_stream_module",
+		"ngx_stream_geoip_module",
+		"ngx_stream_geoip2_module",
+		"ngx_http_js_module",
+		"ngx_stream_js_module",
+		"ngx_otel_module",
+		"ngx_http_acme_module",
+		"ngx_http_brotli_filter_module",
+		"ngx_http_brotli_static_module",
+		"ngx_http_zstd_filter_module",
+		"ngx_http_zstd_static_module",
+		"ngx_http_headers_more_filter_module",
+		"ngx_http_echo_module",
+		"ndk_http_module",
+		"ngx_http_lua_module",
+		"ngx_stream_lua_module",
+		"ngx_http_auth_pam_module",
+		"ngx_http_cache_purge_module",
+		"ngx_http_dav_ext_module",
+		"ngx_http_fancyindex_module",
+		"ngx_http_subs_filter_module",
+		"ngx_http_uploadprogress_module",
+		"ngx_http_upstream_fair_module",
+		"ngx_http_modsecurity_module",
+		"ngx_http_vhost_traffic_status_module",
 	};
-	struct span path = conf_arg(c, 1), name = span_cut(path, (size_t)(span_rfind_char(path, '/') + 1), path.n);
+	struct span path = conf_arg(c, 1),
+		    name = span_cut(path, (size_t)(span_rfind_char(path, '/') + 1), path.n);
 
 	if (span_ends(name, SPAN(".so")))
 		name.n -= 3;
@@ -273,9 +303,11 @@ static int done(struct conf_call *c, void *conf)
 static const struct conf_enum debug_points[] = {{"stop", 1}, {"abort", 2}, {NULL}};
 static const struct conf_bounds number = {1, INT32_MAX};
 
-#define BOUNDED(nm, wh, k, fd, b, d, h)                                                                \
-	{.name = nm, .where = wh, .min = 1, .max = 1, .kind = k,                                       \
-	 .offset = offsetof(struct main_conf, fd), .arg = b, .def = d, .help = h}
+#define BOUNDED(nm, wh, k, fd, b, d, h)                                                            \
+	{                                                                                          \
+		.name = nm, .where = wh, .min = 1, .max = 1, .kind = k,                            \
+		.offset = offsetof(struct main_conf, fd), .arg = b, .def = d, .help = h            \
+	}
 
 static const struct conf_row rows[] = {
 	MFLAG("daemon", IN_MAIN, struct main_conf, daemon, true, "Whether to leave the terminal."),
@@ -283,42 +315,54 @@ static const struct conf_row rows[] = {
 	      "Off: one process does everything, for development."),
 	MCUSTOM("worker_processes", IN_MAIN, 1, 1, 0, set_worker_processes,
 		"Threads of the one worker process; auto: one per processor."),
-	MCUSTOM("user", IN_MAIN, 1, 2, 0, set_user, "User and group of the worker; default nobody."),
-	MCUSTOM("worker_priority", IN_MAIN, 1, 1, 0, set_priority, "Nice value of the worker, -20 to 20."),
+	MCUSTOM("user", IN_MAIN, 1, 2, 0, set_user,
+		"User and group of the worker; default nobody."),
+	MCUSTOM("worker_priority", IN_MAIN, 1, 1, 0, set_priority,
+		"Nice value of the worker, -20 to 20."),
 	MCUSTOM("worker_cpu_affinity", IN_MAIN, 1, 255, 0, set_affinity,
 		"Processors of each thread as binary masks, or auto."),
 	BOUNDED("worker_rlimit_nofile", IN_MAIN, CONF_NUM, rlimit_nofile, &number, -1,
 		"Open files of the worker; default: as many as the system lets it have."),
-	BOUNDED("worker_rlimit_core", IN_MAIN, CONF_SIZE, rlimit_core, NULL, -1, "Largest core file of the worker."),
+	BOUNDED("worker_rlimit_core", IN_MAIN, CONF_SIZE, rlimit_core, NULL, -1,
+		"Largest core file of the worker."),
 	MMSEC("worker_shutdown_timeout", IN_MAIN, struct main_conf, shutdown_timeout, 0,
 	      "After this time a graceful end closes what is still open."),
 	MSTR("working_directory", IN_MAIN, struct main_conf, working_directory, NULL,
 	     "Working directory of the worker: where core files go."),
-	MSTR("pid", IN_MAIN, struct main_conf, pid, SLUICE_PID, "File with the master's process number."),
-	MSTR("lock_file", IN_MAIN, struct main_conf, lock_file, NULL, "Accepted; nothing needs a lock file."),
-	MCUSTOM("env", IN_MAIN, 1, 1, CONF_MULTI, set_env, "Environment variables that the worker keeps or gets."),
+	MSTR("pid", IN_MAIN, struct main_conf, pid, SLUICE_PID,
+	     "File with the master's process number."),
+	MSTR("lock_file", IN_MAIN, struct main_conf, lock_file, NULL,
+	     "Accepted; nothing needs a lock file."),
+	MCUSTOM("env", IN_MAIN, 1, 1, CONF_MULTI, set_env,
+		"Environment variables that the worker keeps or gets."),
 	MCUSTOM("load_module", IN_MAIN, 1, 1, CONF_MULTI, set_load_module,
 		"Accepted for modules that nginx has: everything is in one binary."),
 	MMSEC("timer_resolution", IN_MAIN, struct main_conf, timer_resolution, 0,
 	      "Accepted; the clock is read once per turn of the loop anyway."),
-	MENUM("debug_points", IN_MAIN, struct main_conf, debug_points, debug_points, 0, "Accepted; a bug always aborts."),
+	MENUM("debug_points", IN_MAIN, struct main_conf, debug_points, debug_points, 0,
+	      "Accepted; a bug always aborts."),
 	MIGNORED("thread_pool", IN_MAIN, 2, 3, "Files need no thread pool here."),
 	MIGNORED("pcre_jit", IN_MAIN, 1, 1, "Regular expressions are always compiled."),
 	MIGNORED("ssl_engine", IN_MAIN, 1, 1, "OpenSSL 3 providers replace engines."),
-	MIGNORED("ssl_object_cache_inheritable", IN_MAIN, 1, 1, "Certificates are kept over reloads anyway."),
+	MIGNORED("ssl_object_cache_inheritable", IN_MAIN, 1, 1,
+		 "Certificates are kept over reloads anyway."),
 	MBLOCK("events", IN_MAIN, 0, 0, set_events, "How connections are waited for."),
 
 	MCUSTOM("worker_connections", IN_EVENTS, 1, 1, 0, set_connections,
 		"Client connections per thread; auto: from the limit on open files."),
 	MCUSTOM("use", IN_EVENTS, 1, 1, 0, set_use, "Only epoll."),
-	MFLAG("multi_accept", IN_EVENTS, struct main_conf, events.multi_accept, false, "Accepted without effect."),
-	MFLAG("accept_mutex", IN_EVENTS, struct main_conf, events.accept_mutex, false, "Accepted without effect."),
+	MFLAG("multi_accept", IN_EVENTS, struct main_conf, events.multi_accept, false,
+	      "Accepted without effect."),
+	MFLAG("accept_mutex", IN_EVENTS, struct main_conf, events.accept_mutex, false,
+	      "Accepted without effect."),
 	MMSEC("accept_mutex_delay", IN_EVENTS, struct main_conf, events.accept_mutex_delay, 500,
 	      "Accepted without effect."),
-	BOUNDED("epoll_events", IN_EVENTS, CONF_NUM, events.epoll_events, &number, 512, "Accepted without effect."),
+	BOUNDED("epoll_events", IN_EVENTS, CONF_NUM, events.epoll_events, &number, 512,
+		"Accepted without effect."),
 	BOUNDED("worker_aio_requests", IN_EVENTS, CONF_NUM, events.aio_requests, &number, 32,
 		"Accepted without effect."),
-	MCUSTOM("debug_connection", IN_EVENTS, 1, 1, CONF_MULTI, set_debug_connection, "Accepted without effect."),
+	MCUSTOM("debug_connection", IN_EVENTS, 1, 1, CONF_MULTI, set_debug_connection,
+		"Accepted without effect."),
 	MEND,
 };
 

@@ -37,11 +37,14 @@ int generation_fill(struct generation *g, const struct snapshot *s, struct span 
 	return g->settings && g->log ? 0 : -ENOMEM;
 }
 
-struct generation *generation_load(const struct cmdline *cmd, const struct generation *old, enum load_report report)
+struct generation *generation_load(const struct cmdline *cmd, const struct generation *old,
+				   enum load_report report)
 {
 	struct generation *g = generation_new();
 	struct opener_real o;
-	struct load_args args = {.cmd = cmd, .opener = &o.opener, .report = report,
+	struct load_args args = {.cmd = cmd,
+				 .opener = &o.opener,
+				 .report = report,
 				 .generation = old ? old->number + 1 : 1};
 	struct snapshot *s = NULL;
 	int r = -ENOMEM;
@@ -75,7 +78,8 @@ void generation_unlink_sockets(const struct bundle *b, const struct bundle *keep
 	for (i = bundle_next(b, NULL, BUNDLE_LISTEN); i; i = bundle_next(b, i, BUNDLE_LISTEN)) {
 		struct span path = socket_unix_path(i->key);
 
-		if (path.n && i->fd >= 0 && !bundle_find(keep, BUNDLE_LISTEN, i->key, i->sub, i->index))
+		if (path.n && i->fd >= 0 &&
+		    !bundle_find(keep, BUNDLE_LISTEN, i->key, i->sub, i->index))
 			unlink(path.p); /* the key has a zero behind it */
 	}
 }
@@ -86,7 +90,8 @@ void generation_close_sockets(struct generation *g, bool remove)
 
 	if (remove)
 		generation_unlink_sockets(g->bundle, NULL);
-	for (i = bundle_next(g->bundle, NULL, BUNDLE_LISTEN); i; i = bundle_next(g->bundle, i, BUNDLE_LISTEN)) {
+	for (i = bundle_next(g->bundle, NULL, BUNDLE_LISTEN); i;
+	     i = bundle_next(g->bundle, i, BUNDLE_LISTEN)) {
 		if (i->fd >= 0)
 			close(i->fd);
 		i->fd = -1;

@@ -110,7 +110,8 @@ struct snapshot *load_config(const struct load_args *args, struct conf_ctx **out
 	}
 	report(args, ctx);
 	if (args->test && !args->cmd->quiet)
-		dprintf(STDERR_FILENO, "nginx: the configuration file %.*s syntax is ok\n", SPAN_ARG(args->cmd->conf));
+		dprintf(STDERR_FILENO, "nginx: the configuration file %.*s syntax is ok\n",
+			SPAN_ARG(args->cmd->conf));
 	if (open_listeners(args, s) < 0)
 		goto failed;
 	if (out)

@@ -64,7 +64,8 @@ void logs_start(struct span path)
 	else
 		errno = ENAMETOOLONG;
 	if (start_fd < 0)
-		log_msg(NULL, LOG_ALERT, 0, "could not open error log file: open() \"%.*s\" failed (%d: %s)",
+		log_msg(NULL, LOG_ALERT, 0,
+			"could not open error log file: open() \"%.*s\" failed (%d: %s)",
 			SPAN_ARG(path), errno, strerrordesc_np(errno));
 }
 
@@ -83,12 +84,10 @@ void logs_set(struct log_sink *to)
 	chain = to;
 	if (main_sink.level != level)
 		main_sink.level = level;
+	if (start_fd > STDERR_FILENO)
+		close(start_fd); /* kept, it would hold a file that was moved away */
+	start_fd = -1;
 	pthread_mutex_unlock(&lock);
-}
-
-void logs_reset(void)
-{
-	logs_set(&start_only);
 }
 
 void logs_take_stderr(int fd)

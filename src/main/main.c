@@ -49,7 +49,8 @@ static void dump_piece(void *arg, struct span text)
 
 static bool test_with(const struct cmdline *cmd, struct opener *o)
 {
-	struct load_args args = {.cmd = cmd, .opener = o, .generation = 1, .report = REPORT_CONSOLE, .test = true};
+	struct load_args args = {
+		.cmd = cmd, .opener = o, .generation = 1, .report = REPORT_CONSOLE, .test = true};
 	struct conf_ctx *ctx = NULL;
 	struct snapshot *s = load_config(&args, &ctx);
 	struct generation *g = s ? generation_new() : NULL;
@@ -58,9 +59,11 @@ static bool test_with(const struct cmdline *cmd, struct opener *o)
 	if (ok && !o->offline)
 		ok = pidfile_check(g->settings->pid) == 0;
 	if (ok && !cmd->quiet)
-		dprintf(STDERR_FILENO, "nginx: configuration file %.*s test is successful\n", SPAN_ARG(cmd->conf));
+		dprintf(STDERR_FILENO, "nginx: configuration file %.*s test is successful\n",
+			SPAN_ARG(cmd->conf));
 	if (!ok)
-		dprintf(STDERR_FILENO, "nginx: configuration file %.*s test failed\n", SPAN_ARG(cmd->conf));
+		dprintf(STDERR_FILENO, "nginx: configuration file %.*s test failed\n",
+			SPAN_ARG(cmd->conf));
 	if (ok && cmd->dump) {
 		conf_dump(ctx, dump_piece, NULL);
 		fflush(stdout);
@@ -93,7 +96,8 @@ static int test(const struct cmdline *cmd)
 /* A broken configuration is told here, where somebody looks, and not only in the master's log. */
 static bool readable(const struct cmdline *cmd, struct opener *o)
 {
-	struct load_args args = {.cmd = cmd, .opener = o, .generation = 1, .report = REPORT_CONSOLE};
+	struct load_args args = {
+		.cmd = cmd, .opener = o, .generation = 1, .report = REPORT_CONSOLE};
 	struct snapshot *s;
 
 	if (cmd->signal != CMD_RELOAD)
@@ -106,8 +110,10 @@ static bool readable(const struct cmdline *cmd, struct opener *o)
 
 static int send_signal(const struct cmdline *cmd)
 {
-	static const int signals[] = {
-		[CMD_STOP] = SIGTERM, [CMD_QUIT] = SIGQUIT, [CMD_REOPEN] = SIGUSR1, [CMD_RELOAD] = SIGHUP};
+	static const int signals[] = {[CMD_STOP] = SIGTERM,
+				      [CMD_QUIT] = SIGQUIT,
+				      [CMD_REOPEN] = SIGUSR1,
+				      [CMD_RELOAD] = SIGHUP};
 	struct bundle *b = bundle_new();
 	struct opener_real real;
 	struct opener_offline offline;
@@ -127,7 +133,8 @@ static int send_signal(const struct cmdline *cmd)
 	if (pid > 0 && kill(pid, signals[cmd->signal]) == 0)
 		r = 0;
 	else if (pid > 0)
-		log_msg(NULL, LOG_ALERT, errno, "kill(%d, %d) failed", (int)pid, signals[cmd->signal]);
+		log_msg(NULL, LOG_ALERT, errno, "kill(%d, %d) failed", (int)pid,
+			signals[cmd->signal]);
 	bundle_free(b, NULL);
 	return r;
 }

@@ -129,7 +129,8 @@ static void read_signals(struct master *m)
 
 /* ---- the loop ---- */
 
-#define POLL_MAX 64 /* the signals and workers; more old generations than that are looked at later */
+#define POLL_MAX                                                                                   \
+	64 /* the signals and workers; more old generations than that are looked at later */
 
 static int next_timeout(const struct master *m)
 {
@@ -140,7 +141,7 @@ static int next_timeout(const struct master *m)
 		at = m->restart_at_ms;
 	if (m->terminating)
 		at = MIN_OF(at, m->kill_at_ms);
-	list_each(l, &m->workers)
+	list_each (l, &m->workers)
 		if (CONTAINER_OF(l, struct worker_proc, link)->channel.flooded)
 			at = MIN_OF(at, now + FLOODED_MS);
 	return at == UINT64_MAX ? -1 : at <= now ? 0 : (int)MIN_OF(at - now, 60000);
@@ -153,7 +154,7 @@ static void wait_turn(struct master *m)
 	struct list *l;
 	nfds_t n = 1;
 
-	list_each(l, &m->workers) {
+	list_each (l, &m->workers) {
 		struct worker_proc *p = CONTAINER_OF(l, struct worker_proc, link);
 
 		if (p->channel.fd < 0 || n == POLL_MAX)
@@ -241,7 +242,7 @@ int master_run(const struct cmdline *cmd, struct generation *gen, int ready_fd, 
 		unlink(m.new_binary ? m.oldbin_path.p : m.pid_path.p);
 	log_msg(NULL, LOG_NOTICE, 0, "exit");
 	close_sockets(&m);
-	logs_reset();
+	logs_set(NULL);
 	generation_free(m.next, m.gen);
 	generation_free(m.gen, NULL);
 	close(m.signal_fd);

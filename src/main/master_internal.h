@@ -9,25 +9,25 @@ struct worker_proc {
 	pid_t pid;
 	struct channel channel;
 	uint64_t started_ms;
-	bool serving;          /* it has answered that it serves */
-	bool ending;           /* it was told to, or another took its place */
+	bool serving; /* it has answered that it serves */
+	bool ending;  /* it was told to, or another took its place */
 };
 
 struct master {
 	const struct cmdline *cmd;
-	struct generation *gen;      /* in use */
-	struct generation *next;     /* a reload under way: sent to a worker, not answered yet */
+	struct generation *gen;	 /* in use */
+	struct generation *next; /* a reload under way: sent to a worker, not answered yet */
 	struct worker_proc *next_worker; /* who is to serve it: `worker`, or a new one */
-	struct list workers;         /* struct worker_proc */
-	struct worker_proc *worker;  /* the one that serves; NULL: none now */
+	struct list workers;		 /* struct worker_proc */
+	struct worker_proc *worker;	 /* the one that serves; NULL: none now */
 	int signal_fd, ready_fd;
-	bool started;                /* the first worker has served */
-	bool failed;                 /* the first worker could not */
+	bool started; /* the first worker has served */
+	bool failed;  /* the first worker could not */
 	bool quitting, terminating, no_accept, reload_again, daemonized;
-	uint64_t kill_at_ms;         /* terminating: when patience ends */
-	uint64_t restart_at_ms;      /* 0: no restart is due */
+	uint64_t kill_at_ms;	/* terminating: when patience ends */
+	uint64_t restart_at_ms; /* 0: no restart is due */
 	unsigned quick_deaths;
-	pid_t new_binary;            /* 0: none */
+	pid_t new_binary; /* 0: none */
 	struct span pid_path, oldbin_path;
 };
 

@@ -1,6 +1,6 @@
-/* HUP and USR1. A reload is read by the master, then by the worker; only when both could, it counts. What belongs to
- * the process (user, threads, limits) cannot change in a running worker: then a new one is started, and
- * the old one finishes its requests. */
+/* HUP and USR1. A reload is read by the master, then by the worker; only when both could, it
+ * counts. What belongs to the process (user, threads, limits) cannot change in a running worker:
+ * then a new one is started, and the old one finishes its requests. */
 #include <signal.h>
 #include <unistd.h>
 #include "base/pool.h"
@@ -35,7 +35,8 @@ static void hand_over(struct master *m)
 		m->next_worker = m->worker;
 		r = send_bundle(m->worker, m->next->bundle);
 		if (r < 0)
-			log_msg(NULL, LOG_EMERG, -r, "the configuration could not be sent to the worker process");
+			log_msg(NULL, LOG_EMERG, -r,
+				"the configuration could not be sent to the worker process");
 	} else {
 		m->next_worker = worker_proc_start(m, m->next);
 		r = m->next_worker ? 0 : -1;
@@ -57,7 +58,8 @@ void master_reload(struct master *m)
 		hand_over(m);
 		return;
 	}
-	log_msg(NULL, LOG_EMERG, 0, "reconfiguration failed, the running configuration stays in use");
+	log_msg(NULL, LOG_EMERG, 0,
+		"reconfiguration failed, the running configuration stays in use");
 	notify_ready();
 }
 
@@ -91,14 +93,16 @@ static void commit(struct master *m)
 	m->started = true;
 	move_pidfile(m, old);
 	generation_replace(old, m->gen);
-	log_msg(NULL, LOG_NOTICE, 0, "reconfigured, generation %llu", (unsigned long long)m->gen->number);
+	log_msg(NULL, LOG_NOTICE, 0, "reconfigured, generation %llu",
+		(unsigned long long)m->gen->number);
 }
 
 static void take_back(struct master *m, struct span err)
 {
 	struct generation *next = m->next;
 
-	log_msg(NULL, LOG_EMERG, 0, "reconfiguration failed, the running configuration stays in use: %.*s",
+	log_msg(NULL, LOG_EMERG, 0,
+		"reconfiguration failed, the running configuration stays in use: %.*s",
 		SPAN_ARG(err));
 	if (m->next_worker && m->next_worker != m->worker) {
 		m->next_worker->ending = true;
@@ -152,7 +156,7 @@ void master_reopen(struct master *m)
 	log_msg(NULL, LOG_NOTICE, 0, "reopening logs");
 	opener_real_reopen(m->gen->bundle);
 	logs_take_stderr(m->gen->log_fd);
-	list_each(l, &m->workers) {
+	list_each (l, &m->workers) {
 		struct worker_proc *p = CONTAINER_OF(l, struct worker_proc, link);
 
 		if (p->channel.fd >= 0)

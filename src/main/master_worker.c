@@ -24,7 +24,7 @@ static void leave_master(struct master *m, struct worker_proc *self, const struc
 	close(m->signal_fd);
 	if (m->ready_fd >= 0)
 		close(m->ready_fd);
-	list_each(l, &m->workers) {
+	list_each (l, &m->workers) {
 		struct worker_proc *p = CONTAINER_OF(l, struct worker_proc, link);
 
 		if (p != self && p->channel.fd >= 0)
@@ -36,10 +36,11 @@ static void leave_master(struct master *m, struct worker_proc *self, const struc
 		generation_free(m->next, g);
 }
 
-__attribute__((noreturn)) static void child(struct master *m, struct worker_proc *p, struct generation *g, int fd,
-					    pid_t master)
+__attribute__((noreturn)) static void child(struct master *m, struct worker_proc *p,
+					    struct generation *g, int fd, pid_t master)
 {
-	struct worker_args args = {.cmd = m->cmd, .gen = g, .channel = fd, .master = master, .ready_fd = -1};
+	struct worker_args args = {
+		.cmd = m->cmd, .gen = g, .channel = fd, .master = master, .ready_fd = -1};
 
 	logs_set(g->log);
 	leave_master(m, p, g);
@@ -91,7 +92,7 @@ void master_signal_workers(struct master *m, int signo)
 {
 	struct list *l;
 
-	list_each(l, &m->workers) {
+	list_each (l, &m->workers) {
 		struct worker_proc *p = CONTAINER_OF(l, struct worker_proc, link);
 
 		p->ending = true;
@@ -103,9 +104,11 @@ void master_signal_workers(struct master *m, int signo)
 
 static void worker_failed(const struct master *m, const struct worker_proc *p, struct span err)
 {
-	log_msg(NULL, LOG_EMERG, 0, "worker process %d could not start: %.*s", (int)p->pid, SPAN_ARG(err));
+	log_msg(NULL, LOG_EMERG, 0, "worker process %d could not start: %.*s", (int)p->pid,
+		SPAN_ARG(err));
 	if (!m->started)
-		dprintf(STDERR_FILENO, "nginx: [emerg] worker process could not start: %.*s\n", SPAN_ARG(err));
+		dprintf(STDERR_FILENO, "nginx: [emerg] worker process could not start: %.*s\n",
+			SPAN_ARG(err));
 }
 
 static void on_answer(struct master *m, struct worker_proc *p, const struct channel_msg *msg)
@@ -156,8 +159,10 @@ static void plan_restart(struct master *m, const struct worker_proc *p)
 	if (now - p->started_ms >= QUICK_MS) {
 		m->quick_deaths = 0;
 	} else if (m->quick_deaths++) {
-		delay = MIN_OF((uint64_t)BACKOFF_MS << MIN_OF(m->quick_deaths - 2, 10), BACKOFF_MAX_MS);
-		log_msg(NULL, LOG_WARN, 0, "worker processes end at once, the next starts in %llums",
+		delay = MIN_OF((uint64_t)BACKOFF_MS << MIN_OF(m->quick_deaths - 2, 10),
+			       BACKOFF_MAX_MS);
+		log_msg(NULL, LOG_WARN, 0,
+			"worker processes end at once, the next starts in %llums",
 			(unsigned long long)delay);
 	}
 	m->restart_at_ms = now + delay;
@@ -175,7 +180,8 @@ static void on_death(struct master *m, struct worker_proc *p, int status)
 	}
 	if (p == m->next_worker && m->next) {
 		m->next_worker = NULL; /* nobody to be told that it is off */
-		master_reload_done(m, SPAN("the worker process ended while it read the configuration"));
+		master_reload_done(
+			m, SPAN("the worker process ended while it read the configuration"));
 	}
 	list_del(&p->link);
 	channel_fini(&p->channel);
@@ -194,7 +200,7 @@ void master_reap(struct master *m)
 			master_upgrade_ended(m);
 			continue;
 		}
-		list_each_safe(l, next, &m->workers) {
+		list_each_safe (l, next, &m->workers) {
 			struct worker_proc *p = CONTAINER_OF(l, struct worker_proc, link);
 
 			if (p->pid == pid)

@@ -5,8 +5,8 @@
 #include "serve/error_log.h"
 #include "serve/module.h"
 
-/* The one list. A line here is all a module needs. Its order is the order of handlers within a phase and of header
- * filters. */
+/* The one list. A line here is all a module needs. Its order is the order of handlers within a
+ * phase and of header filters. */
 #define HTTP_MODULES(X)                                                                            \
 	X(core_module)                                                                             \
 	X(log_module)                                                                              \

@@ -2,5 +2,6 @@
 #pragma once
 #include "conf/conf.h"
 
-/* Sets http_modules (serve/module.h) and registers the rows of all modules with conf/. Once per process. */
+/* Sets http_modules (serve/module.h) and registers the rows of all modules with conf/. Once per
+ * process. */
 void modules_init(void);

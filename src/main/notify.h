@@ -1,4 +1,5 @@
-/* systemd's readiness protocol: one datagram to $NOTIFY_SOCKET. Without the variable nothing happens. */
+/* systemd's readiness protocol: one datagram to $NOTIFY_SOCKET. Without the variable nothing
+ * happens. */
 #pragma once
 #include "base/bug.h"
 

@@ -22,8 +22,8 @@ static struct opener_real *real_of(struct opener *o)
 }
 
 /* Remembers the answer: r < 0 is a failure. */
-static int record(struct opener_real *o, struct bundle_item **item, enum bundle_kind kind, struct span key, int sub,
-		  unsigned index, int r)
+static int record(struct opener_real *o, struct bundle_item **item, enum bundle_kind kind,
+		  struct span key, int sub, unsigned index, int r)
 {
 	struct bundle_item *i = bundle_add(o->record, kind, key, sub, index);
 
@@ -143,7 +143,8 @@ int bundle_give_paths(const struct bundle_item *i, struct arena *a, struct span 
 	return 0;
 }
 
-static int real_glob(struct opener *op, struct span pattern, struct arena *a, struct span **paths, size_t *n)
+static int real_glob(struct opener *op, struct span pattern, struct arena *a, struct span **paths,
+		     size_t *n)
 {
 	struct opener_real *o = real_of(op);
 	struct bundle_item *i = bundle_find(o->record, BUNDLE_GLOB, pattern, 0, 0);
@@ -266,7 +267,8 @@ static int open_patiently(struct opener_real *o, const struct listen_spec *spec)
 		int fd = socket_open(spec, o->test, &what);
 
 		if (fd < 0)
-			log_msg(NULL, LOG_EMERG, -fd, "%s() to %.*s failed", what, SPAN_ARG(spec->name));
+			log_msg(NULL, LOG_EMERG, -fd, "%s() to %.*s failed", what,
+				SPAN_ARG(spec->name));
 		if (fd != -EADDRINUSE || o->tries == 0)
 			return fd;
 		log_msg(NULL, LOG_NOTICE, 0, "try again to bind() after %dms", BIND_WAIT_MS);
@@ -277,7 +279,8 @@ static int open_patiently(struct opener_real *o, const struct listen_spec *spec)
 
 static int find_or_open(struct opener_real *o, const struct listen_spec *spec, unsigned index)
 {
-	const struct bundle_item *old = bundle_find(o->old, BUNDLE_LISTEN, spec->name, spec->type, index);
+	const struct bundle_item *old =
+		bundle_find(o->old, BUNDLE_LISTEN, spec->name, spec->type, index);
 	int fd = old ? old->fd : -1;
 
 	if (fd >= 0) {
@@ -302,14 +305,16 @@ int opener_served(const struct listen_spec *spec, unsigned index)
 static int real_listen(struct opener *op, const struct listen_spec *spec, unsigned index)
 {
 	struct opener_real *o = real_of(op);
-	struct bundle_item *i = bundle_find(o->record, BUNDLE_LISTEN, spec->name, spec->type, index);
+	struct bundle_item *i =
+		bundle_find(o->record, BUNDLE_LISTEN, spec->name, spec->type, index);
 	int fd, r;
 
 	if (!i) {
 		fd = find_or_open(o, spec, index);
 		r = record(o, &i, BUNDLE_LISTEN, spec->name, spec->type, index, fd);
 		if (r < 0) {
-			if (fd >= 0 && !bundle_find(o->old, BUNDLE_LISTEN, spec->name, spec->type, index))
+			if (fd >= 0 &&
+			    !bundle_find(o->old, BUNDLE_LISTEN, spec->name, spec->type, index))
 				close(fd);
 			return r;
 		}
@@ -366,7 +371,8 @@ int bundle_give_addresses(const struct bundle_item *i, struct sockaddr_storage *
 
 #define ADDRESSES_MAX 64
 
-static int real_resolve(struct opener *op, struct span host, struct sockaddr_storage *sa, size_t max)
+static int real_resolve(struct opener *op, struct span host, struct sockaddr_storage *sa,
+			size_t max)
 {
 	struct opener_real *o = real_of(op);
 	struct bundle_item *i = bundle_find(o->record, BUNDLE_RESOLVE, host, 0, 0);
@@ -381,7 +387,8 @@ static int real_resolve(struct opener *op, struct span host, struct sockaddr_sto
 		r = record(o, &i, BUNDLE_RESOLVE, host, 0, 0, n);
 		if (r < 0)
 			return r;
-		i->text = arena_dup(&o->record->arena, span_make(found, (size_t)n * sizeof(found[0])));
+		i->text = arena_dup(&o->record->arena,
+				    span_make(found, (size_t)n * sizeof(found[0])));
 		if (!i->text.p)
 			return -ENOMEM;
 	}
@@ -400,10 +407,16 @@ static const struct opener_ops real_ops = {
 	.exists = real_exists,
 };
 
-void opener_real_init(struct opener_real *o, struct bundle *rec, const struct bundle *old, bool test)
+void opener_real_init(struct opener_real *o, struct bundle *rec, const struct bundle *old,
+		      bool test)
 {
-	*o = (struct opener_real){.opener = {.ops = &real_ops}, .record = rec, .old = old, .test = test,
-				  .uid = 65534, .gid = 65534, .tries = test ? 0 : BIND_TRIES};
+	*o = (struct opener_real){.opener = {.ops = &real_ops},
+				  .record = rec,
+				  .old = old,
+				  .test = test,
+				  .uid = 65534,
+				  .gid = 65534,
+				  .tries = test ? 0 : BIND_TRIES};
 }
 
 void opener_real_user(struct opener *o, uid_t uid, gid_t gid)

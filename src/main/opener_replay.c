@@ -29,7 +29,7 @@ static struct log_file *log_find(struct span path)
 {
 	struct list *l;
 
-	list_each(l, &logs) {
+	list_each (l, &logs) {
 		struct log_file *f = CONTAINER_OF(l, struct log_file, link);
 
 		if (span_eq(path, span_make(f->path, f->npath)))
@@ -103,12 +103,14 @@ static int log_take(struct opener_replay *o, struct bundle_item *i)
 
 /* ---- answers ---- */
 
-static struct bundle_item *item_of(struct opener *op, enum bundle_kind kind, struct span key, int sub, unsigned index)
+static struct bundle_item *item_of(struct opener *op, enum bundle_kind kind, struct span key,
+				   int sub, unsigned index)
 {
 	struct bundle_item *i = bundle_find(replay_of(op)->bundle, kind, key, sub, index);
 
 	if (!i) /* master and worker do not run the same code over the same text */
-		log_msg(NULL, LOG_ALERT, 0, "\"%.*s\" was not opened by the master process", SPAN_ARG(key));
+		log_msg(NULL, LOG_ALERT, 0, "\"%.*s\" was not opened by the master process",
+			SPAN_ARG(key));
 	return i;
 }
 
@@ -122,7 +124,8 @@ static int replay_read_file(struct opener *op, struct span path, struct arena *a
 	return text->p ? 0 : -ENOMEM;
 }
 
-static int replay_glob(struct opener *op, struct span pattern, struct arena *a, struct span **paths, size_t *n)
+static int replay_glob(struct opener *op, struct span pattern, struct arena *a, struct span **paths,
+		       size_t *n)
 {
 	struct bundle_item *i = item_of(op, BUNDLE_GLOB, pattern, 0, 0);
 
@@ -169,7 +172,8 @@ static int replay_exists(struct opener *op, struct span path)
 	return i ? i->err : -ENOENT;
 }
 
-static int replay_resolve(struct opener *op, struct span host, struct sockaddr_storage *sa, size_t max)
+static int replay_resolve(struct opener *op, struct span host, struct sockaddr_storage *sa,
+			  size_t max)
 {
 	struct bundle_item *i = item_of(op, BUNDLE_RESOLVE, host, 0, 0);
 

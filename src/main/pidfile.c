@@ -59,7 +59,8 @@ pid_t pidfile_read(struct span path)
 	while (s.n && (s.p[s.n - 1] == '\n' || s.p[s.n - 1] == '\r'))
 		s.n--;
 	if (!span_to_u64(s, INT32_MAX, &pid) || pid == 0) {
-		log_msg(NULL, LOG_ERR, 0, "invalid PID number \"%.*s\" in \"%.*s\"", SPAN_ARG(s), SPAN_ARG(path));
+		log_msg(NULL, LOG_ERR, 0, "invalid PID number \"%.*s\" in \"%.*s\"", SPAN_ARG(s),
+			SPAN_ARG(path));
 		return -EINVAL;
 	}
 	return (pid_t)pid;

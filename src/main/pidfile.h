@@ -1,4 +1,5 @@
-/* The file with the master's number, and signals to whoever wrote it. Paths have a zero behind them. */
+/* The file with the master's number, and signals to whoever wrote it. Paths have a zero behind
+ * them. */
 #pragma once
 #include <sys/types.h>
 #include "base/span.h"

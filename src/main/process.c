@@ -29,8 +29,8 @@ static const struct {
 	int signo;
 	const char *name;
 } signals[] = {
-	{SIGHUP, "SIGHUP"}, {SIGUSR1, "SIGUSR1"}, {SIGUSR2, "SIGUSR2"}, {SIGWINCH, "SIGWINCH"},
-	{SIGQUIT, "SIGQUIT"}, {SIGTERM, "SIGTERM"}, {SIGINT, "SIGINT"}, {SIGCHLD, "SIGCHLD"},
+	{SIGHUP, "SIGHUP"},   {SIGUSR1, "SIGUSR1"}, {SIGUSR2, "SIGUSR2"}, {SIGWINCH, "SIGWINCH"},
+	{SIGQUIT, "SIGQUIT"}, {SIGTERM, "SIGTERM"}, {SIGINT, "SIGINT"},	  {SIGCHLD, "SIGCHLD"},
 };
 
 int process_signalfd(void)
@@ -103,7 +103,8 @@ static void set_limit(int which, const char *name, int64_t value)
 	struct rlimit rl = {.rlim_cur = (rlim_t)value, .rlim_max = (rlim_t)value};
 
 	if (setrlimit(which, &rl) < 0)
-		log_msg(NULL, LOG_WARN, errno, "setrlimit(%s, %lld) failed", name, (long long)value);
+		log_msg(NULL, LOG_WARN, errno, "setrlimit(%s, %lld) failed", name,
+			(long long)value);
 }
 
 void process_limits(const struct settings *s)
@@ -113,13 +114,15 @@ void process_limits(const struct settings *s)
 	if (s->rlimit_nofile > 0) {
 		set_limit(RLIMIT_NOFILE, "RLIMIT_NOFILE", s->rlimit_nofile);
 	} else if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
-		rl.rlim_cur = rl.rlim_max; /* the soft limit is there for programs that use select() */
+		rl.rlim_cur =
+			rl.rlim_max; /* the soft limit is there for programs that use select() */
 		setrlimit(RLIMIT_NOFILE, &rl);
 	}
 	if (s->rlimit_core >= 0)
 		set_limit(RLIMIT_CORE, "RLIMIT_CORE", s->rlimit_core);
 	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && s->connections > rl.rlim_cur)
-		log_msg(NULL, LOG_WARN, 0, "%u worker_connections exceed open file resource limit: %llu",
+		log_msg(NULL, LOG_WARN, 0,
+			"%u worker_connections exceed open file resource limit: %llu",
 			s->connections, (unsigned long long)rl.rlim_cur);
 	if (s->priority && setpriority(PRIO_PROCESS, 0, s->priority) < 0)
 		log_msg(NULL, LOG_WARN, errno, "setpriority(%d) failed", s->priority);

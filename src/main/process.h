@@ -10,12 +10,13 @@ int process_signalfd(void);
 /* "SIGHUP" for 1, or "signal". */
 const char *process_signal_name(int signo);
 
-/* Leaves the terminal. Returns 0 in the daemon with *ready_fd to be told when it serves (write a byte and close; closing
- * alone means failure); the process that was started waits for that and exits. -errno on failure. */
+/* Leaves the terminal. Returns 0 in the daemon with *ready_fd to be told when it serves (write a
+ * byte and close; closing alone means failure); the process that was started waits for that and
+ * exits. -errno on failure. */
 int process_daemon(int *ready_fd);
 
-/* In a worker before it starts: limits, priority, user, directory, environment; no new privileges from here on.
- * 0 or -errno, logged. */
+/* In a worker before it starts: limits, priority, user, directory, environment; no new privileges
+ * from here on. 0 or -errno, logged. */
 int process_confine(const struct settings *s, struct arena *a);
 /* The limits alone: for a process that is master and worker in one. */
 void process_limits(const struct settings *s);

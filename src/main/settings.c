@@ -46,7 +46,8 @@ static unsigned quota_of(const char *dir)
 	unsigned long long quota, period;
 
 	snprintf(path, sizeof(path), "/sys/fs/cgroup%s/cpu.max", dir);
-	if (!read_line(path, line, sizeof(line)) || sscanf(line, "%llu %llu", &quota, &period) != 2 || period == 0)
+	if (!read_line(path, line, sizeof(line)) ||
+	    sscanf(line, "%llu %llu", &quota, &period) != 2 || period == 0)
 		return 0;
 	return (unsigned)MAX_OF((quota + period - 1) / period, 1);
 }
@@ -99,7 +100,8 @@ static unsigned connections_of(const struct main_conf *m, unsigned nthreads)
 	uint64_t n;
 
 	if (m->events.worker_connections)
-		return (unsigned)MIN_OF((uint64_t)m->events.worker_connections * nthreads, UINT32_MAX);
+		return (unsigned)MIN_OF((uint64_t)m->events.worker_connections * nthreads,
+					UINT32_MAX);
 	getrlimit(RLIMIT_NOFILE, &rl);
 	n = m->rlimit_nofile > 0 ? (uint64_t)m->rlimit_nofile : rl.rlim_max;
 	n = MIN_OF(n, 1u << 24);
@@ -113,14 +115,15 @@ static struct span identity_of(struct arena *a, const struct settings *s)
 	struct buf b;
 
 	buf_init(&b, 1 << 20);
-	buf_printf(&b, "threads %u user %u:%u nofile %lld core %lld priority %d dir %.*s auto %d", s->nthreads,
-		   s->uid, s->gid, (long long)s->rlimit_nofile, (long long)s->rlimit_core, s->priority,
-		   SPAN_ARG(s->working_directory), s->affinity_auto);
+	buf_printf(&b, "threads %u user %u:%u nofile %lld core %lld priority %d dir %.*s auto %d",
+		   s->nthreads, s->uid, s->gid, (long long)s->rlimit_nofile,
+		   (long long)s->rlimit_core, s->priority, SPAN_ARG(s->working_directory),
+		   s->affinity_auto);
 	for (size_t i = 0; i < s->naffinity; i++)
 		buf_add(&b, &s->affinity[i], sizeof(s->affinity[i]));
 	for (size_t i = 0; i < s->nenv; i++)
-		buf_printf(&b, " %.*s%c%.*s", SPAN_ARG(s->env[i].name), s->env[i].has_value ? '=' : ' ',
-			   SPAN_ARG(s->env[i].value));
+		buf_printf(&b, " %.*s%c%.*s", SPAN_ARG(s->env[i].name),
+			   s->env[i].has_value ? '=' : ' ', SPAN_ARG(s->env[i].value));
 	if (!b.failed)
 		out = arena_dup(a, buf_span(&b));
 	buf_fini(&b);
@@ -150,7 +153,8 @@ static struct span absolute(struct arena *a, struct span prefix, struct span pat
 	return arena_printf(a, "%.*s%.*s", SPAN_ARG(prefix), SPAN_ARG(path));
 }
 
-struct settings *settings_new(struct arena *a, const struct conf_scope *main_scope, struct span prefix)
+struct settings *settings_new(struct arena *a, const struct conf_scope *main_scope,
+			      struct span prefix)
 {
 	const struct main_conf *m = conf_get(main_scope, &core_main_mod);
 	struct settings *s = arena_zalloc(a, sizeof(*s));
@@ -174,7 +178,8 @@ struct settings *settings_new(struct arena *a, const struct conf_scope *main_sco
 	s->working_directory = absolute(a, prefix, m->working_directory);
 	s->affinity = arena_copy(a, m->affinity, m->naffinity * sizeof(*s->affinity));
 	s->naffinity = m->naffinity;
-	if (!s->user.p || !s->pid.p || !s->working_directory.p || !s->affinity || !copy_env(s, a, m))
+	if (!s->user.p || !s->pid.p || !s->working_directory.p || !s->affinity ||
+	    !copy_env(s, a, m))
 		return NULL;
 	s->identity = identity_of(a, s);
 	return s->identity.p ? s : NULL;
@@ -210,7 +215,9 @@ char **settings_environ(const struct settings *s, struct arena *a, char *const *
 			break;
 		has_tz |= span_eq(e->name, SPAN("TZ"));
 		if (e->has_value)
-			env[n++] = (char *)arena_printf(a, "%.*s=%.*s", SPAN_ARG(e->name), SPAN_ARG(e->value)).p;
+			env[n++] = (char *)arena_printf(a, "%.*s=%.*s", SPAN_ARG(e->name),
+							SPAN_ARG(e->value))
+					   .p;
 		else if ((found = find_env(from, e->name)) != NULL)
 			env[n++] = (char *)found;
 	}

@@ -14,16 +14,17 @@
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262
 #endif
-#define INHERIT_MAX 4096
+#define INHERIT_MAX	4096
 #define DEFAULT_BACKLOG 511
 
 /* ---- options ---- */
 
-static void set_option(int fd, const struct listen_spec *spec, int level, int name, const char *what, int value)
+static void set_option(int fd, const struct listen_spec *spec, int level, int name,
+		       const char *what, int value)
 {
 	if (setsockopt(fd, level, name, &value, sizeof(value)) < 0)
-		log_msg(NULL, LOG_WARN, errno, "setsockopt(%s, %d) for %.*s failed, ignored", what, value,
-			SPAN_ARG(spec->name));
+		log_msg(NULL, LOG_WARN, errno, "setsockopt(%s, %d) for %.*s failed, ignored", what,
+			value, SPAN_ARG(spec->name));
 }
 #define SET(level, name, value) set_option(fd, spec, level, name, #name, value)
 
@@ -61,7 +62,8 @@ void socket_configure(int fd, const struct listen_spec *spec)
 		SET(SOL_SOCKET, SO_KEEPALIVE, spec->keepalive);
 	if (is_tcp(spec))
 		configure_tcp(fd, spec);
-	if (spec->type == SOCK_STREAM && listen(fd, spec->backlog >= 0 ? spec->backlog : DEFAULT_BACKLOG) < 0)
+	if (spec->type == SOCK_STREAM &&
+	    listen(fd, spec->backlog >= 0 ? spec->backlog : DEFAULT_BACKLOG) < 0)
 		log_msg(NULL, LOG_WARN, errno, "listen() to %.*s failed", SPAN_ARG(spec->name));
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
@@ -167,7 +169,8 @@ static void inherit(int fd)
 
 	if (ninherited == INHERIT_MAX || getsockname(fd, &a.sa, &a.len) < 0 ||
 	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0) {
-		log_msg(NULL, LOG_EMERG, errno, "inherited descriptor #%d is not a usable socket, ignored", fd);
+		log_msg(NULL, LOG_EMERG, errno,
+			"inherited descriptor #%d is not a usable socket, ignored", fd);
 		return;
 	}
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
@@ -186,8 +189,10 @@ static void inherit_nginx(const char *list)
 		if (part.n == 0)
 			continue;
 		if (!span_to_u64(part, INT32_MAX, &fd)) {
-			log_msg(NULL, LOG_EMERG, 0, "invalid socket number \"%.*s\" in NGINX environment variable, "
-				"ignoring the rest of the variable", SPAN_ARG(part));
+			log_msg(NULL, LOG_EMERG, 0,
+				"invalid socket number \"%.*s\" in NGINX environment variable, "
+				"ignoring the rest of the variable",
+				SPAN_ARG(part));
 			return;
 		}
 		inherit((int)fd);
@@ -231,7 +236,8 @@ int sockets_take(const struct listen_spec *spec)
 	for (unsigned i = 0; i < ninherited; i++) {
 		int fd = inherited[i].fd;
 
-		if (fd < 0 || inherited[i].type != spec->type || !same_address(&inherited[i].addr, spec))
+		if (fd < 0 || inherited[i].type != spec->type ||
+		    !same_address(&inherited[i].addr, spec))
 			continue;
 		inherited[i].fd = -1;
 		return fd;

@@ -1,11 +1,11 @@
-/* Listening sockets: made as a listen_spec says, or found among those that a parent handed down (the old binary in
- * $NGINX, systemd in $LISTEN_FDS). Start-up code: blocking, single-threaded. */
+/* Listening sockets: made as a listen_spec says, or found among those that a parent handed down
+ * (the old binary in $NGINX, systemd in $LISTEN_FDS). Start-up code: blocking, single-threaded. */
 #pragma once
 #include "base/buf.h"
 #include "conf/opener.h"
 
-/* Makes, binds and listens. test: an address in use is no error, the socket is then not bound. fd, or -errno
- * with *what the call that failed ("bind"). */
+/* Makes, binds and listens. test: an address in use is no error, the socket is then not bound. fd,
+ * or -errno with *what the call that failed ("bind"). */
 int socket_open(const struct listen_spec *spec, bool test, const char **what);
 /* (Re)applies options and backlog to a socket that listens already. */
 void socket_configure(int fd, const struct listen_spec *spec);

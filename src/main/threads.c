@@ -63,7 +63,8 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-/* The barrier waits for as many as were really started: those that could not be are counted by us. */
+/* The barrier waits for as many as were really started: those that could not be are counted by us.
+ */
 static unsigned create_all(unsigned n)
 {
 	for (unsigned i = 1; i < n; i++) {
@@ -93,7 +94,8 @@ int threads_start(const struct settings *s, unsigned n)
 	pthread_barrier_init(&together, NULL, n);
 	created = create_all(n);
 	if (created < n) {
-		/* The ones that run wait for company that will not come: the process ends instead. */
+		/* The ones that run wait for company that will not come: the process ends instead.
+		 */
 		thread_fini();
 		return -EAGAIN;
 	}
@@ -151,8 +153,8 @@ static enum { RUNNING, ENDING, HURRYING } phase;
 
 static atomic_uint accepting; /* threads that have not left their listeners yet */
 
-/* Nobody accepts any more, and nobody shall wait in a queue that is not read. The listeners themselves stay: open
- * connections know theirs. */
+/* Nobody accepts any more, and nobody shall wait in a queue that is not read. The listeners
+ * themselves stay: open connections know theirs. */
 static void close_sockets(struct listener *l, void *arg)
 {
 	for (unsigned i = 0; i < l->nfds; i++) {
@@ -175,10 +177,11 @@ static void run_abort(struct io_msg *m)
 	conns_abort();
 }
 
-/* A loop that has stopped keeps the message unread: it is freed only after thread 0 has stopped too. */
+/* A loop that has stopped keeps the message unread: it is freed only after thread 0 has stopped
+ * too. */
 void threads_shutdown(uint64_t timeout_ms, bool hurry)
 {
-	void (*run)(struct io_msg *m);
+	void (*run)(struct io_msg * m);
 
 	if (phase == HURRYING || (phase == ENDING && !hurry))
 		return;

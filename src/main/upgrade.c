@@ -1,4 +1,5 @@
-/* USR2: another binary takes over the sockets while this one stays, until somebody tells one of them to go. */
+/* USR2: another binary takes over the sockets while this one stays, until somebody tells one of
+ * them to go. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -52,15 +53,16 @@ void master_upgrade(struct master *m)
 	if (!sockets_text(m->gen->bundle, &sockets)) {
 		log_msg(NULL, LOG_ALERT, ENOMEM, "the new binary process could not be started");
 	} else if (rename(m->pid_path.p, m->oldbin_path.p) < 0) {
-		log_msg(NULL, LOG_ALERT, errno, "rename() %.*s to %.*s failed", SPAN_ARG(m->pid_path),
-			SPAN_ARG(m->oldbin_path));
+		log_msg(NULL, LOG_ALERT, errno, "rename() %.*s to %.*s failed",
+			SPAN_ARG(m->pid_path), SPAN_ARG(m->oldbin_path));
 	} else {
 		pid = fork();
 		if (pid == 0)
 			exec_binary(m, sockets.p);
 		m->new_binary = MAX_OF(pid, 0);
 		if (pid < 0) {
-			log_msg(NULL, LOG_ALERT, errno, "the new binary process could not be started");
+			log_msg(NULL, LOG_ALERT, errno,
+				"the new binary process could not be started");
 			master_upgrade_ended(m);
 		} else {
 			log_msg(NULL, LOG_NOTICE, 0, "start new binary process %d", (int)pid);
@@ -75,8 +77,8 @@ void master_upgrade_ended(struct master *m)
 		log_msg(NULL, LOG_NOTICE, 0, "new binary process %d exited", (int)m->new_binary);
 	m->new_binary = 0;
 	if (rename(m->oldbin_path.p, m->pid_path.p) < 0)
-		log_msg(NULL, LOG_ALERT, errno, "rename() %.*s back to %.*s failed", SPAN_ARG(m->oldbin_path),
-			SPAN_ARG(m->pid_path));
+		log_msg(NULL, LOG_ALERT, errno, "rename() %.*s back to %.*s failed",
+			SPAN_ARG(m->oldbin_path), SPAN_ARG(m->pid_path));
 	if (m->no_accept && !m->quitting && !m->terminating) {
 		m->no_accept = false;
 		m->restart_at_ms = 0;

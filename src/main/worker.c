@@ -1,5 +1,6 @@
-/* The life of the serving process. Control runs on thread 0: messages from the master, signals, and the end of a
- * load. A load runs on a thread of its own, so that reading a large configuration holds up nobody's requests. */
+/* The life of the serving process. Control runs on thread 0: messages from the master, signals, and
+ * the end of a load. A load runs on a thread of its own, so that reading a large configuration
+ * holds up nobody's requests. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -17,31 +18,31 @@
 #include "net/listener.h"
 #include "serve/serve.h"
 
-#define REASON_MAX  8192 /* bytes of an answer to the master */
-#define TERM_MS     1    /* a fast end still writes its logs */
-#define GIVE_UP_S   2    /* after that a fast end is an exit */
+#define REASON_MAX	8192 /* bytes of an answer to the master */
+#define TERM_MS		1    /* a fast end still writes its logs */
+#define GIVE_UP_S	2    /* after that a fast end is an exit */
 #define ENVIRONMENT_MAX ((size_t)1 << 20)
 
 /* One load: of the first configuration in the main line, of later ones on its own thread. */
 struct loading {
 	struct io_msg done;
 	pthread_t thread;
-	struct bundle *bundle;      /* to replay */
-	struct generation *gen;     /* what it gives */
+	struct bundle *bundle;	/* to replay */
+	struct generation *gen; /* what it gives */
 	struct snapshot *snapshot;
 	struct buf why;
-	bool running;               /* the thread is to be joined */
+	bool running; /* the thread is to be joined */
 };
 
 static struct worker {
 	const struct worker_args *args;
-	struct generation *gen;     /* in use: settings and log; alone: the bundle too */
-	struct loading *loading;    /* under way, or NULL */
+	struct generation *gen;	 /* in use: settings and log; alone: the bundle too */
+	struct loading *loading; /* under way, or NULL */
 	struct channel channel;
 	struct iofd channel_io, signal_io;
 	uint64_t generation;
 	unsigned nthreads;
-	struct arena forever;       /* the environment */
+	struct arena forever; /* the environment */
 	bool ending, reload_again, announced, failed;
 } w;
 
@@ -100,8 +101,11 @@ static void load_opened(struct loading *l, struct load_args *args)
 
 static void load_run(struct loading *l)
 {
-	struct load_args args = {.cmd = w.args->cmd, .nthreads = w.nthreads,
-				 .generation = w.generation, .report = REPORT_LOG, .why = &l->why};
+	struct load_args args = {.cmd = w.args->cmd,
+				 .nthreads = w.nthreads,
+				 .generation = w.generation,
+				 .report = REPORT_LOG,
+				 .why = &l->why};
 	int r = -ENOMEM;
 
 	l->gen = generation_new();
@@ -142,8 +146,10 @@ static void answer(enum channel_type type, struct span text)
 
 static void load_failed(struct loading *l)
 {
+	serve_close_listeners(snapshot_current()); /* what it had opened before it failed */
 	if (alone())
-		log_msg(NULL, LOG_EMERG, 0, "reconfiguration failed, the running configuration stays in use");
+		log_msg(NULL, LOG_EMERG, 0,
+			"reconfiguration failed, the running configuration stays in use");
 	answer(CH_ERROR, l->why.len ? buf_span(&l->why) : SPAN("the configuration failed"));
 	load_free(l);
 }
@@ -206,7 +212,8 @@ static void switched(void)
 	logs_take_stderr(w.gen->log_fd);
 	answer(CH_OK, SPAN(""));
 	if (alone() && w.announced)
-		log_msg(NULL, LOG_NOTICE, 0, "reconfigured, generation %llu", (unsigned long long)w.generation);
+		log_msg(NULL, LOG_NOTICE, 0, "reconfigured, generation %llu",
+			(unsigned long long)w.generation);
 	if (alone())
 		announce();
 	load_free(l);
@@ -328,7 +335,8 @@ static void on_load(struct channel_msg *m)
 		return;
 	}
 	bundle_free(b, NULL);
-	answer(CH_ERROR, b ? SPAN("the worker process is busy") : SPAN("no memory for the configuration"));
+	answer(CH_ERROR,
+	       b ? SPAN("the worker process is busy") : SPAN("no memory for the configuration"));
 }
 
 static void on_channel(struct iofd *f)
@@ -468,7 +476,9 @@ int worker_run(const struct worker_args *args)
 {
 	int r = 0;
 
-	w = (struct worker){.args = args, .gen = args->gen, .channel = {.fd = -1},
+	w = (struct worker){.args = args,
+			    .gen = args->gen,
+			    .channel = {.fd = -1},
 			    .nthreads = args->gen->settings->nthreads};
 	arena_init(&w.forever, ENVIRONMENT_MAX);
 	if (!alone()) {
@@ -482,7 +492,7 @@ int worker_run(const struct worker_args *args)
 	}
 	if (r == 0)
 		r = serve();
-	logs_reset();
+	logs_set(NULL);
 	if (alone()) {
 		if (w.announced && !w.failed)
 			unlink(w.gen->settings->pid.p);
