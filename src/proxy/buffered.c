@@ -50,7 +50,8 @@ static void buffered_source_ended(struct buffered *b)
 		b->body.trailers = b->inner->trailers;
 }
 
-/* As much of the piece in b->slice as proxy_limit_rate allows now; waits until it allows something. */
+/* As much of the piece in b->slice as proxy_limit_rate allows now; waits until it allows something.
+ */
 static MAY_SUSPEND enum fail buffered_slice(struct buffered *b, struct piece *out)
 {
 	int64_t rate = b->conf->rate, allowed = INT64_MAX;
@@ -59,7 +60,8 @@ static MAY_SUSPEND enum fail buffered_slice(struct buffered *b, struct piece *ou
 		allowed = rate * (int64_t)((io_now_ms() - b->began_ms) / 1000 + 1) - b->pulled;
 		if (allowed > 0)
 			break;
-		if (co_sleep_until(io_now_ms() + MIN_OF((uint64_t)(-allowed * 1000 / rate + 1), 1000)) == -ECANCELED)
+		if (co_sleep_until(io_now_ms() + MIN_OF((uint64_t)(-allowed * 1000 / rate + 1),
+							1000)) == -ECANCELED)
 			return FAIL_CANCELLED;
 	}
 	*out = b->slice;
@@ -97,14 +99,16 @@ static MAY_SUSPEND enum fail buffered_pull(struct buffered *b, struct piece *out
 
 static struct buffered_block *block_oldest(const struct buffered *b)
 {
-	return list_empty(&b->blocks) ? NULL : CONTAINER_OF(b->blocks.next, struct buffered_block, link);
+	return list_empty(&b->blocks) ? NULL
+				      : CONTAINER_OF(b->blocks.next, struct buffered_block, link);
 }
 
 /* A block at the end with room for n more bytes; NULL: no memory. */
 static struct buffered_block *block_for(struct buffered *b, size_t n)
 {
-	struct buffered_block *k = list_empty(&b->blocks)
-					   ? NULL : CONTAINER_OF(b->blocks.prev, struct buffered_block, link);
+	struct buffered_block *k =
+		list_empty(&b->blocks) ? NULL
+				       : CONTAINER_OF(b->blocks.prev, struct buffered_block, link);
 	size_t cap = MAX_OF(n, b->conf->block);
 
 	if (k && k->cap - k->end >= n)
@@ -159,7 +163,8 @@ static size_t store_file(struct buffered *b, const char *p, size_t n)
 		ssize_t w = sys->pwrite(b->fd, p + done, n - done, b->file_written);
 
 		if (w <= 0) {
-			log_msg(NULL, LOG_CRIT, (int)-w, "writing a temporary file of a response failed");
+			log_msg(NULL, LOG_CRIT, (int)-w,
+				"writing a temporary file of a response failed");
 			b->file_full = true;
 			break;
 		}
@@ -258,7 +263,8 @@ static void filler_run(void *arg)
 
 		if (f != FAIL_OK)
 			break;
-		if (b->reader_waits && store_is_empty(b)) { /* it has caught up: no need of us any more */
+		if (b->reader_waits &&
+		    store_is_empty(b)) { /* it has caught up: no need of us any more */
 			b->handed = p;
 			b->handed_over = true;
 			break;
@@ -279,8 +285,8 @@ static void buffered_stalled(struct body *body, struct piece *rest)
 	struct buffered_block *k;
 	size_t at = 0;
 
-	if (b->conf->off || b->filling || b->given || b->inner_done || !piece_len(rest) || rest->kind == PIECE_FILE ||
-	    piece_len(rest) > (1u << 20))
+	if (b->conf->off || b->filling || b->given || b->inner_done || !piece_len(rest) ||
+	    rest->kind == PIECE_FILE || piece_len(rest) > (1u << 20))
 		return;
 	k = block_for(b, piece_len(rest));
 	if (!k)
@@ -297,7 +303,8 @@ static void buffered_stalled(struct body *body, struct piece *rest)
 		at += (size_t)n;
 	}
 	k->end = at;
-	*rest = (struct piece){.kind = PIECE_MEM, .mem = {k->data, at}, .last = rest->last, .flush = rest->flush};
+	*rest = (struct piece){
+		.kind = PIECE_MEM, .mem = {k->data, at}, .last = rest->last, .flush = rest->flush};
 	b->given = k;
 	list_del(&k->link); /* the reader has it: not in store any more */
 	b->filled = false;
@@ -334,7 +341,8 @@ static enum fail reader_take_file(struct buffered *b, struct piece *out)
 
 	if (b->body.accept & PIECE_FILE) {
 		n = MIN_OF(n, (int64_t)1 << 20);
-		*out = (struct piece){.kind = PIECE_FILE, .fd = b->fd, .off = b->file_given, .len = (size_t)n};
+		*out = (struct piece){
+			.kind = PIECE_FILE, .fd = b->fd, .off = b->file_given, .len = (size_t)n};
 		b->file_given += n;
 		return FAIL_OK;
 	}
@@ -380,7 +388,8 @@ static MAY_SUSPEND enum fail buffered_next(struct body *body, struct piece *out)
 				reader_take_block(b, k, out);
 			else
 				f = reader_take_file(b, out);
-			if (f == FAIL_OK && b->filled && b->inner_fail == FAIL_OK && store_is_empty(b))
+			if (f == FAIL_OK && b->filled && b->inner_fail == FAIL_OK &&
+			    store_is_empty(b))
 				out->last = body->done = true;
 			return f;
 		}

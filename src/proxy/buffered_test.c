@@ -12,13 +12,14 @@
 
 #define PIECE 3000
 
-/* Gives `total` bytes of a known pattern in pieces that are scribbled over at the next call, as a read buffer is. */
+/* Gives `total` bytes of a known pattern in pieces that are scribbled over at the next call, as a
+ * read buffer is. */
 struct source {
 	struct body body;
 	int64_t total, given;
-	int64_t fail_at;      /* -1: never */
-	unsigned nap_ms;      /* before each piece */
-	int pipe[2];          /* pieces come in a pipe when the reader takes them */
+	int64_t fail_at; /* -1: never */
+	unsigned nap_ms; /* before each piece */
+	int pipe[2];	 /* pieces come in a pipe when the reader takes them */
 	bool closed;
 	char buf[PIECE];
 };
@@ -68,9 +69,9 @@ struct run {
 	struct buffered b;
 	struct buffered_conf conf;
 	bool stall_always, stall_once, take_files, take_pipes, stop_early;
-	unsigned reader_ms;      /* the stalled reader sleeps that long per piece */
+	unsigned reader_ms; /* the stalled reader sleeps that long per piece */
 	int64_t read;
-	int64_t source_ahead;    /* the most that the source had given and the reader had not */
+	int64_t source_ahead; /* the most that the source had given and the reader had not */
 	enum fail end;
 	bool finished;
 	unsigned failed_calls, closed_calls;
@@ -134,7 +135,8 @@ static void reader(void *arg)
 
 static void run_it(struct run *r)
 {
-	r->src.body = (struct body){.ops = &source_ops, .length = r->src.total, .accept = PIECE_MEM};
+	r->src.body =
+		(struct body){.ops = &source_ops, .length = r->src.total, .accept = PIECE_MEM};
 	if (!r->src.fail_at)
 		r->src.fail_at = -1;
 	if (!r->conf.block)
@@ -164,7 +166,8 @@ static void passes_through(void **state)
 
 static void a_stalled_reader_frees_the_source_into_memory(void **state)
 {
-	struct run r = {.src.total = 20000, .conf.memory = 65536, .stall_once = true, .reader_ms = 30};
+	struct run r = {
+		.src.total = 20000, .conf.memory = 65536, .stall_once = true, .reader_ms = 30};
 
 	run_it(&r);
 	assert_int_equal(r.read, 20000);
@@ -173,27 +176,37 @@ static void a_stalled_reader_frees_the_source_into_memory(void **state)
 
 static void and_into_a_file(void **state)
 {
-	struct run r = {.src.total = 300000, .conf = {.memory = 8192, .file = 1 << 20}, .stall_once = true,
+	struct run r = {.src.total = 300000,
+			.conf = {.memory = 8192, .file = 1 << 20},
+			.stall_once = true,
 			.reader_ms = 60};
 
 	run_it(&r);
 	assert_int_equal(r.read, 300000);
 	assert_int_equal(r.source_ahead, 300000);
-	r = (struct run){.src.total = 300000, .conf = {.memory = 8192, .file = 1 << 20}, .stall_once = true,
-			 .reader_ms = 60, .take_files = true};
+	r = (struct run){.src.total = 300000,
+			 .conf = {.memory = 8192, .file = 1 << 20},
+			 .stall_once = true,
+			 .reader_ms = 60,
+			 .take_files = true};
 	run_it(&r);
 	assert_int_equal(r.read, 300000);
 }
 
 static void beyond_the_limits_the_source_waits(void **state)
 {
-	struct run r = {.src.total = 200000, .conf = {.memory = 8192, .file = 20000}, .stall_always = true,
+	struct run r = {.src.total = 200000,
+			.conf = {.memory = 8192, .file = 20000},
+			.stall_always = true,
 			.reader_ms = 2};
 
 	run_it(&r);
 	assert_int_equal(r.read, 200000);
 	assert_true(r.source_ahead <= 8192 + 20000 + 3 * PIECE + 4096);
-	r = (struct run){.src.total = 200000, .conf = {.memory = 8192, .file = 0}, .stall_always = true, .reader_ms = 2};
+	r = (struct run){.src.total = 200000,
+			 .conf = {.memory = 8192, .file = 0},
+			 .stall_always = true,
+			 .reader_ms = 2};
 	run_it(&r);
 	assert_int_equal(r.read, 200000);
 	assert_int_equal(r.b.fd, -1);
@@ -202,8 +215,12 @@ static void beyond_the_limits_the_source_waits(void **state)
 
 static void pipes_are_drained(void **state)
 {
-	struct run r = {.src.total = 200000, .conf = {.memory = 8192, .file = 100000}, .stall_always = true,
-			.reader_ms = 1, .take_pipes = true, .take_files = true};
+	struct run r = {.src.total = 200000,
+			.conf = {.memory = 8192, .file = 100000},
+			.stall_always = true,
+			.reader_ms = 1,
+			.take_pipes = true,
+			.take_files = true};
 
 	run_it(&r);
 	assert_int_equal(r.read, 200000);
@@ -212,7 +229,9 @@ static void pipes_are_drained(void **state)
 /* A slow source and a reader that catches up again and again: pieces go over as they are. */
 static void a_reader_that_catches_up_gets_pieces_directly(void **state)
 {
-	struct run r = {.src = {.total = 60000, .nap_ms = 2}, .conf = {.memory = 8192}, .stall_always = true};
+	struct run r = {.src = {.total = 60000, .nap_ms = 2},
+			.conf = {.memory = 8192},
+			.stall_always = true};
 
 	run_it(&r);
 	assert_int_equal(r.read, 60000);
@@ -220,7 +239,9 @@ static void a_reader_that_catches_up_gets_pieces_directly(void **state)
 
 static void failures_come_after_what_was_stored(void **state)
 {
-	struct run r = {.src = {.total = 100000, .fail_at = 30000}, .conf = {.memory = 65536}, .stall_once = true,
+	struct run r = {.src = {.total = 100000, .fail_at = 30000},
+			.conf = {.memory = 65536},
+			.stall_once = true,
 			.reader_ms = 20};
 
 	run_it(&r);
@@ -231,8 +252,11 @@ static void failures_come_after_what_was_stored(void **state)
 
 static void closing_early_stops_the_filler(void **state)
 {
-	struct run r = {.src = {.total = 1000000, .nap_ms = 5}, .conf = {.memory = 8192}, .stall_once = true,
-			.reader_ms = 12, .stop_early = true};
+	struct run r = {.src = {.total = 1000000, .nap_ms = 5},
+			.conf = {.memory = 8192},
+			.stall_once = true,
+			.reader_ms = 12,
+			.stop_early = true};
 
 	run_it(&r);
 	assert_true(r.src.given < 1000000);
@@ -240,7 +264,10 @@ static void closing_early_stops_the_filler(void **state)
 
 static void off_means_no_filler(void **state)
 {
-	struct run r = {.src.total = 60000, .conf = {.memory = 65536, .off = true}, .stall_always = true, .reader_ms = 1};
+	struct run r = {.src.total = 60000,
+			.conf = {.memory = 65536, .off = true},
+			.stall_always = true,
+			.reader_ms = 1};
 
 	run_it(&r);
 	assert_int_equal(r.read, 60000);

@@ -24,10 +24,12 @@ static void exchange_name_upstream(struct exchange *x, struct span name)
 	x->r->log_upstream = span_make(p, n);
 }
 
-void exchange_log(struct exchange *x, enum log_level level, int err, const char *what, const char *while_doing)
+void exchange_log(struct exchange *x, enum log_level level, int err, const char *what,
+		  const char *while_doing)
 {
 	if (err)
-		req_log(x->r, level, 0, "%s (%d: %s) while %s", what, err, strerror(err), while_doing);
+		req_log(x->r, level, 0, "%s (%d: %s) while %s", what, err, strerror(err),
+			while_doing);
 	else
 		req_log(x->r, level, 0, "%s while %s", what, while_doing);
 }
@@ -52,12 +54,14 @@ static void exchange_log_fail(struct exchange *x, enum fail f, const char *phase
 		exchange_log(x, LOG_ERR, ETIMEDOUT, "upstream timed out", phase);
 		break;
 	case FAIL_UPSTREAM_TLS:
-		req_log(x->r, LOG_ERR, 0, "SSL_do_handshake() failed (SSL: %.*s) while SSL handshaking to upstream",
+		req_log(x->r, LOG_ERR, 0,
+			"SSL_do_handshake() failed (SSL: %.*s) while SSL handshaking to upstream",
 			SPAN_ARG(x->pick.tls_error));
 		break;
 	case FAIL_UPSTREAM_VERIFY:
 		req_log(x->r, LOG_ERR, 0,
-			"upstream SSL certificate verify error: (%.*s) while SSL handshaking to upstream",
+			"upstream SSL certificate verify error: (%.*s) while SSL handshaking to "
+			"upstream",
 			SPAN_ARG(x->pick.tls_error));
 		break;
 	case FAIL_UPSTREAM_SEND_TIMEOUT:
@@ -84,13 +88,16 @@ static void exchange_log_fail(struct exchange *x, enum fail f, const char *phase
 		exchange_log(x, LOG_ERR, 0, "upstream sent invalid chunked response", phase);
 		break;
 	case FAIL_UPSTREAM_UPGRADE:
-		exchange_log(x, LOG_ERR, 0, "upstream switched protocols although nobody asked", phase);
+		exchange_log(x, LOG_ERR, 0, "upstream switched protocols although nobody asked",
+			     phase);
 		break;
 	case FAIL_CANCELLED:
 	case FAIL_CLIENT_CLOSED:
 	case FAIL_CLIENT_RESET:
 		exchange_log(x, LOG_INFO, 0,
-			     "client prematurely closed connection, so upstream connection is closed too", phase);
+			     "client prematurely closed connection, so upstream connection is "
+			     "closed too",
+			     phase);
 		break;
 	default:
 		break;
@@ -124,7 +131,8 @@ void exchange_finish(struct exchange *x, bool reusable, bool failed)
 		upconn_drop(u);
 }
 
-/* The connection is given up in the middle of an attempt; the attempt may go on with another one. */
+/* The connection is given up in the middle of an attempt; the attempt may go on with another one.
+ */
 static void exchange_drop(struct exchange *x)
 {
 	struct upconn *u = x->conn;
@@ -152,12 +160,18 @@ static void exchange_fini(void *arg)
 
 static struct attempt *attempt_new(struct exchange *x, struct span addr)
 {
-	struct attempt *at = x->log->first ? arena_alloc(&x->r->arena, sizeof(*at)) : &x->first_attempt;
+	struct attempt *at =
+		x->log->first ? arena_alloc(&x->r->arena, sizeof(*at)) : &x->first_attempt;
 
 	if (!at)
 		return NULL;
-	*at = (struct attempt){.addr = addr, .start_ms = io_now_ms(), .connect_us = -1, .header_us = -1,
-			       .response_us = -1, .response_length = -1, .redirected = x->redirected};
+	*at = (struct attempt){.addr = addr,
+			       .start_ms = io_now_ms(),
+			       .connect_us = -1,
+			       .header_us = -1,
+			       .response_us = -1,
+			       .response_length = -1,
+			       .redirected = x->redirected};
 	x->redirected = false;
 	if (x->log->last)
 		x->log->last->next = at;
@@ -202,13 +216,14 @@ static MAY_SUSPEND enum fail exchange_talk(struct exchange *x)
 	return f;
 }
 
-/* A connection that was idle died before it said anything: most likely it was being closed while we took it. */
+/* A connection that was idle died before it said anything: most likely it was being closed while we
+ * took it. */
 static bool exchange_may_replay(const struct exchange *x, enum fail f)
 {
 	if (f != FAIL_UPSTREAM_CLOSED && f != FAIL_UPSTREAM_RESET && f != FAIL_UPSTREAM_SEND)
 		return false;
-	return x->conn && x->conn->reused && x->conf->retry_reused && x->in.end == 0 && !x->interims &&
-	       x->conn->stream.received == x->received0 && !x->body_touched;
+	return x->conn && x->conn->reused && x->conf->retry_reused && x->in.end == 0 &&
+	       !x->interims && x->conn->stream.received == x->received0 && !x->body_touched;
 }
 
 static MAY_SUSPEND enum fail exchange_attempt(struct exchange *x)
@@ -291,7 +306,8 @@ static MAY_SUSPEND enum fail exchange_tries(struct exchange *x)
 		f = exchange_attempt(x);
 		if (f == FAIL_OK) {
 			bit = tries_status_bit(x->resp.status);
-			if (!bit || !(x->conf->next_upstream & bit) || !exchange_again(x, bit, x->pick.tries_left - 1))
+			if (!bit || !(x->conf->next_upstream & bit) ||
+			    !exchange_again(x, bit, x->pick.tries_left - 1))
 				return FAIL_OK;
 			fail_count(FAIL_UPSTREAM_STATUS);
 			exchange_end_attempt(x, FAIL_UPSTREAM_STATUS,

@@ -1,9 +1,11 @@
-/* One request's dealings with a group of servers: tries, sending, receiving, and what is logged about it.
+/* One request's dealings with a group of servers: tries, sending, receiving, and what is logged
+ * about it.
  *
- * exchange_run reads top to bottom: find the target, take the body (buffered or streaming), build the head, pick, connect, send,
- * receive the head, decide whether to try the next one, hand the answer over as r->resp with a body that pulls from the
- * connection. A struct exchange lives in the request's arena; what it holds (connection, peer, buffer) is given up when the
- * response is complete, when its body is closed, or at the latest in the request's cleanup. */
+ * exchange_run reads top to bottom: find the target, take the body (buffered or streaming), build
+ * the head, pick, connect, send, receive the head, decide whether to try the next one, hand the
+ * answer over as r->resp with a body that pulls from the connection. A struct exchange lives in the
+ * request's arena; what it holds (connection, peer, buffer) is given up when the response is
+ * complete, when its body is closed, or at the latest in the request's cleanup. */
 #pragma once
 #include "http/h1_body.h"
 #include "proxy/buffered.h"
@@ -13,23 +15,26 @@
 
 /* What one attempt leaves for $upstream_*; -1 and FAIL_OK where nothing happened. */
 struct attempt {
-	struct span addr;         /* "127.0.0.1:8080", or the group's name when none was live */
-	int status;               /* 0: no response */
+	struct span addr; /* "127.0.0.1:8080", or the group's name when none was live */
+	int status;	  /* 0: no response */
 	enum fail fail;
 	uint64_t start_ms;
 	int64_t connect_us, header_us, response_us;
 	int64_t response_length, bytes_received, bytes_sent;
 	struct attempt *next;
-	bool redirected;          /* a new exchange of the same request began here: ":" instead of "," in variables */
+	bool redirected; /* a new exchange of the same request began here: ":" instead of "," in
+			    variables */
 };
 struct upstream_log {
 	struct attempt *first, *last;
-	struct span head;         /* of the last response as received: upstream_log_headers parses it when asked */
-	struct hdrs *headers;     /* NULL: not parsed yet, or none */
-	struct body *body;        /* for $upstream_trailer_* */
-	struct hdrs *carried;     /* X-Accel-Redirect: fields of that response that the final one shall have */
+	struct span head; /* of the last response as received: upstream_log_headers parses it when
+			     asked */
+	struct hdrs *headers; /* NULL: not parsed yet, or none */
+	struct body *body;    /* for $upstream_trailer_* */
+	struct hdrs *carried; /* X-Accel-Redirect: fields of that response that the final one shall
+				 have */
 	struct span carried_type, carried_charset;
-	int64_t carried_rate;     /* X-Accel-Limit-Rate of it; -1: none */
+	int64_t carried_rate;		   /* X-Accel-Limit-Rate of it; -1: none */
 	const struct proxy_target *target; /* $proxy_host, $proxy_port */
 };
 /* Fields of the last response as they were received; NULL: none. */
@@ -45,24 +50,26 @@ struct exchange {
 	struct upstream_log *log;
 	struct attempt *attempt;
 	struct pick pick;
-	struct upconn *conn;      /* NULL: none, or given back */
-	struct inbuf in;          /* what the connection has sent; not the upconn's own, so that this may outlive it */
+	struct upconn *conn; /* NULL: none, or given back */
+	struct inbuf in;     /* what the connection has sent; not the upconn's own, so that this may
+				outlive it */
 	/* the request */
 	struct span uri, head;
-	enum http_method method;  /* as sent */
+	enum http_method method; /* as sent */
 	enum exchange_body_kind body_kind;
-	struct span memory;       /* SEND_MEMORY */
-	int64_t body_length;      /* -1: chunked */
-	bool upgrade;             /* an Upgrade went out */
+	struct span memory;  /* SEND_MEMORY */
+	int64_t body_length; /* -1: chunked */
+	bool upgrade;	     /* an Upgrade went out */
 	/* sending in the background */
 	struct co_child sender;
-	struct co *waiter;        /* the coroutine that waits for the head, to be told when sending ended */
-	size_t written;           /* bytes of head and memory that went out at once */
+	struct co
+		*waiter; /* the coroutine that waits for the head, to be told when sending ended */
+	size_t written;	 /* bytes of head and memory that went out at once */
 	enum fail send_fail;
-	bool send_client;         /* send_fail is the client's */
-	bool sending, sent;       /* a child is at it; everything has gone out */
-	bool body_touched;        /* a streamed body was begun: no other try */
-	bool bytes_out;           /* something of the request went out in this attempt */
+	bool send_client;   /* send_fail is the client's */
+	bool sending, sent; /* a child is at it; everything has gone out */
+	bool body_touched;  /* a streamed body was begun: no other try */
+	bool bytes_out;	    /* something of the request went out in this attempt */
 	/* tries */
 	uint64_t start_ms;
 	/* the response */
@@ -70,9 +77,9 @@ struct exchange {
 	struct h1_body h1;
 	struct buffered buffered;
 	struct buffered_conf buffered_conf;
-	bool counted;             /* the attempt's last numbers are in */
-	bool redirected;          /* another exchange of this request went before: for the next attempt */
-	unsigned interims;        /* 1xx answers seen */
+	bool counted;	   /* the attempt's last numbers are in */
+	bool redirected;   /* another exchange of this request went before: for the next attempt */
+	unsigned interims; /* 1xx answers seen */
 	uint64_t received0, sent0; /* the connection's counts when this exchange took it */
 	struct attempt first_attempt;
 	struct upstream_log own_log;
@@ -90,17 +97,18 @@ MAY_SUSPEND int exchange_take_body(struct exchange *x);
 
 /* exchange_recv.c: the response head into x->resp. */
 MAY_SUSPEND enum fail exchange_recv(struct exchange *x);
-/* Makes the body of the response (NULL: none) and gives the connection back when there is nothing more to come. */
+/* Makes the body of the response (NULL: none) and gives the connection back when there is nothing
+ * more to come. */
 struct body *exchange_body(struct exchange *x, bool buffering);
 
 /* exchange_tries.c */
 struct tries_state {
-	unsigned next_upstream;   /* NEXT_* as configured */
-	int64_t tries_left;       /* the one that failed not counted any more */
-	bool bytes_out;           /* something of the request went out */
-	bool unrepeatable;        /* a streamed body was begun */
+	unsigned next_upstream; /* NEXT_* as configured */
+	int64_t tries_left;	/* the one that failed not counted any more */
+	bool bytes_out;		/* something of the request went out */
+	bool unrepeatable;	/* a streamed body was begun */
 	enum http_method method;
-	bool timeout;             /* proxy_next_upstream_timeout has passed */
+	bool timeout; /* proxy_next_upstream_timeout has passed */
 };
 /* May the next server be tried after a failure with these NEXT_* bits? */
 bool tries_again(const struct tries_state *s, unsigned bit);
@@ -108,8 +116,10 @@ bool tries_again(const struct tries_state *s, unsigned bit);
 unsigned tries_status_bit(int status);
 
 /* exchange.c, for the files above */
-void exchange_log(struct exchange *x, enum log_level level, int err, const char *what, const char *while_doing);
-/* Ends the use of the connection: gives it back or drops it, ends the pick, completes the attempt's numbers. */
+void exchange_log(struct exchange *x, enum log_level level, int err, const char *what,
+		  const char *while_doing);
+/* Ends the use of the connection: gives it back or drops it, ends the pick, completes the attempt's
+ * numbers. */
 void exchange_finish(struct exchange *x, bool reusable, bool failed);
 
 /* proxy_ssl.c: TLS parameters of this exchange; false: an unusable value, logged. */
@@ -125,4 +135,5 @@ int proxy_tunnel(struct exchange *x);
 
 extern const struct var proxy_vars[];
 enum fail proxy_filter(struct req *r, struct resp *resp);
-extern const struct http_module proxy_module; /* proxy_pass and proxy_*, variables $upstream_*, $proxy_* */
+extern const struct http_module
+	proxy_module; /* proxy_pass and proxy_*, variables $upstream_*, $proxy_* */

@@ -1,4 +1,5 @@
-/* The response on its way in: heads (interim ones are skipped), then a body that pulls from the connection. */
+/* The response on its way in: heads (interim ones are skipped), then a body that pulls from the
+ * connection. */
 #include <errno.h>
 #include "io/loop.h"
 #include "proxy/exchange.h"
@@ -19,9 +20,12 @@ static MAY_SUSPEND enum fail recv_wait(struct exchange *x)
 		if (rc >= 0)
 			return FAIL_OK;
 		if (rc != -EINTR)
-			return fail_of_upstream(rc, FAIL_UPSTREAM_READ_TIMEOUT, FAIL_UPSTREAM_CLOSED);
-		/* The sender ended. A server that closed its ear may still have answered: read on. */
-		if (x->send_fail != FAIL_OK && (x->send_client || x->send_fail != FAIL_UPSTREAM_SEND))
+			return fail_of_upstream(rc, FAIL_UPSTREAM_READ_TIMEOUT,
+						FAIL_UPSTREAM_CLOSED);
+		/* The sender ended. A server that closed its ear may still have answered: read on.
+		 */
+		if (x->send_fail != FAIL_OK &&
+		    (x->send_client || x->send_fail != FAIL_UPSTREAM_SEND))
 			return x->send_fail;
 	}
 }
@@ -34,7 +38,8 @@ static bool recv_room(struct exchange *x)
 
 	if (in->end < in->cap)
 		return true;
-	size = in->cap ? (inbuf_len(in) == in->cap ? 2 * (size_t)in->cap : in->cap) : (size_t)x->conf->buffer_size;
+	size = in->cap ? (inbuf_len(in) == in->cap ? 2 * (size_t)in->cap : in->cap)
+		       : (size_t)x->conf->buffer_size;
 	if (!inbuf_reserve(in, size, &from))
 		return false;
 	if (from != in->p + in->start)
@@ -59,8 +64,10 @@ static MAY_SUSPEND enum fail recv_more(struct exchange *x)
 		if (n == -ECONNRESET)
 			return x->send_fail != FAIL_OK ? x->send_fail : FAIL_UPSTREAM_RESET;
 		if (n != -EAGAIN)
-			return x->send_fail != FAIL_OK ? x->send_fail
-				: fail_of_upstream((int)n, FAIL_UPSTREAM_READ_TIMEOUT, FAIL_UPSTREAM_CLOSED);
+			return x->send_fail != FAIL_OK
+				       ? x->send_fail
+				       : fail_of_upstream((int)n, FAIL_UPSTREAM_READ_TIMEOUT,
+							  FAIL_UPSTREAM_CLOSED);
 	}
 }
 
@@ -68,8 +75,11 @@ static MAY_SUSPEND enum fail recv_more(struct exchange *x)
 static MAY_SUSPEND enum fail recv_head(struct exchange *x, size_t *used)
 {
 	size_t max = (size_t)x->conf->max_header_size;
-	struct h1_limits lim = {.line_max = max, .total_max = max, .headers_max = 1000,
-				.ignore_invalid_headers = true, .underscores_in_headers = true};
+	struct h1_limits lim = {.line_max = max,
+				.total_max = max,
+				.headers_max = 1000,
+				.ignore_invalid_headers = true,
+				.underscores_in_headers = true};
 	struct h1_parser p;
 
 	h1_parser_init(&p);
@@ -77,16 +87,19 @@ static MAY_SUSPEND enum fail recv_head(struct exchange *x, size_t *used)
 	x->resp.headers.present[0] = x->resp.headers.present[1] = 0;
 	for (;;) {
 		struct span in = inbuf_span(&x->in);
-		int rc = in.n ? h1_parse_response(&p, in.p, in.n, &lim, x->method, &x->resp, used) : H1_MORE;
+		int rc = in.n ? h1_parse_response(&p, in.p, in.n, &lim, x->method, &x->resp, used)
+			      : H1_MORE;
 		enum fail f;
 
 		if (rc == H1_DONE)
 			return FAIL_OK;
 		if (rc < 0)
 			return -rc == FAIL_HEADERS_TOO_LARGE || -rc == FAIL_TOO_MANY_HEADERS ||
-					-rc == FAIL_UPSTREAM_BIG_HEAD || -rc == FAIL_URI_TOO_LONG
-				       ? FAIL_UPSTREAM_BIG_HEAD : -rc == FAIL_NO_MEMORY
-				       ? FAIL_NO_MEMORY : FAIL_UPSTREAM_BAD_HEAD;
+					       -rc == FAIL_UPSTREAM_BIG_HEAD ||
+					       -rc == FAIL_URI_TOO_LONG
+				       ? FAIL_UPSTREAM_BIG_HEAD
+			       : -rc == FAIL_NO_MEMORY ? FAIL_NO_MEMORY
+						       : FAIL_UPSTREAM_BAD_HEAD;
 		if (in.n >= max)
 			return FAIL_UPSTREAM_BIG_HEAD;
 		f = recv_more(x);
@@ -95,7 +108,8 @@ static MAY_SUSPEND enum fail recv_head(struct exchange *x, size_t *used)
 	}
 }
 
-/* The head moves to the request's arena: the buffer is wanted for the body, and fields live as long as the request. */
+/* The head moves to the request's arena: the buffer is wanted for the body, and fields live as long
+ * as the request. */
 static enum fail recv_keep_head(struct exchange *x, size_t used)
 {
 	const char *from = x->in.p + x->in.start;
@@ -145,7 +159,8 @@ static bool exchange_reusable(const struct exchange *x)
 	return x->resp.keep_alive && x->sent && !(x->sending && co_child_running(&x->sender));
 }
 
-/* The whole response is here: the connection is free before the client has it. Bytes beyond it mean that the server lies. */
+/* The whole response is here: the connection is free before the client has it. Bytes beyond it mean
+ * that the server lies. */
 static void exchange_complete(struct h1_body *h)
 {
 	struct exchange *x = CONTAINER_OF(h, struct exchange, h1);

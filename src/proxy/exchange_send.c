@@ -1,5 +1,6 @@
-/* The request on its way out. Head and a body in memory leave in one system call; what does not go at once, files and
- * streamed bodies are sent by a child task while the exchange already waits for the answer, so that an early answer is seen. */
+/* The request on its way out. Head and a body in memory leave in one system call; what does not go
+ * at once, files and streamed bodies are sent by a child task while the exchange already waits for
+ * the answer, so that an early answer is seen. */
 #include <errno.h>
 #include "io/loop.h"
 #include "proxy/exchange.h"
@@ -25,7 +26,8 @@ int exchange_take_body(struct exchange *x)
 	}
 	if (!c->pass_request_body || !exchange_has_body(r))
 		return 0;
-	if (!r->buffered && !c->request_buffering && (!r->in.chunked || c->http_version >= HTTP_11)) {
+	if (!r->buffered && !c->request_buffering &&
+	    (!r->in.chunked || c->http_version >= HTTP_11)) {
 		x->body_kind = SEND_STREAM;
 		x->body_length = r->in.chunked ? -1 : r->in.content_length;
 		return 0;
@@ -34,7 +36,9 @@ int exchange_take_body(struct exchange *x)
 	if (rc)
 		return rc;
 	x->body_length = r->buffered->length;
-	x->body_kind = r->buffered->fd >= 0 ? SEND_BUFFERED : r->buffered->length ? SEND_MEMORY : SEND_NOTHING;
+	x->body_kind = r->buffered->fd >= 0  ? SEND_BUFFERED
+		       : r->buffered->length ? SEND_MEMORY
+					     : SEND_NOTHING;
 	x->memory = r->buffered->mem;
 	return 0;
 }
@@ -51,7 +55,8 @@ static MAY_SUSPEND enum fail sender_writev(struct exchange *x, struct iovec *iov
 {
 	int rc = stream_writev(&x->conn->stream, iov, n, (uint64_t)x->conf->send_timeout, NULL);
 
-	return rc < 0 ? fail_of_upstream(rc, FAIL_UPSTREAM_SEND_TIMEOUT, FAIL_UPSTREAM_SEND) : FAIL_OK;
+	return rc < 0 ? fail_of_upstream(rc, FAIL_UPSTREAM_SEND_TIMEOUT, FAIL_UPSTREAM_SEND)
+		      : FAIL_OK;
 }
 
 static MAY_SUSPEND enum fail sender_piece(struct exchange *x, struct piece *p)
@@ -61,8 +66,10 @@ static MAY_SUSPEND enum fail sender_piece(struct exchange *x, struct piece *p)
 	int n = 0, rc;
 
 	if (p->kind == PIECE_FILE) {
-		rc = stream_sendfile(&x->conn->stream, p->fd, &p->off, p->len, 0, (uint64_t)x->conf->send_timeout);
-		return rc < 0 ? fail_of_upstream(rc, FAIL_UPSTREAM_SEND_TIMEOUT, FAIL_UPSTREAM_SEND) : FAIL_OK;
+		rc = stream_sendfile(&x->conn->stream, p->fd, &p->off, p->len, 0,
+				     (uint64_t)x->conf->send_timeout);
+		return rc < 0 ? fail_of_upstream(rc, FAIL_UPSTREAM_SEND_TIMEOUT, FAIL_UPSTREAM_SEND)
+			      : FAIL_OK;
 	}
 	if (x->body_length < 0 && p->mem.n)
 		iov[n++] = (struct iovec){size, chunked_head(size, p->mem.n)};
@@ -147,7 +154,8 @@ void exchange_send_stop(struct exchange *x)
 		return;
 	if (co_child_running(&x->sender)) {
 		co_child_cancel(&x->sender);
-		if (x->body_kind == SEND_STREAM) /* cut off in the middle: the client connection is of no more use */
+		if (x->body_kind == SEND_STREAM) /* cut off in the middle: the client connection is
+						    of no more use */
 			x->r->keep_alive = false;
 	}
 	co_child_join(&x->sender);

@@ -33,6 +33,6 @@ bool tries_again(const struct tries_state *s, unsigned bit)
 {
 	if (s->bytes_out && tries_method_is_unsafe(s->method))
 		bit |= NEXT_NON_IDEMPOTENT;
-	return s->tries_left > 0 && !s->unrepeatable && !s->timeout && !(s->next_upstream & NEXT_OFF) &&
-	       (s->next_upstream & bit) == bit;
+	return s->tries_left > 0 && !s->unrepeatable && !s->timeout &&
+	       !(s->next_upstream & NEXT_OFF) && (s->next_upstream & bit) == bit;
 }

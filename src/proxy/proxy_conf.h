@@ -1,6 +1,7 @@
-/* What proxy_pass and the proxy_* directives of a location say. One struct per scope, immutable once the snapshot is
- * served. Parsed by proxy_conf.c (plain rows), proxy_pass.c, proxy_rewrite.c (redirects, cookies), proxy_ssl.c; what can
- * be worked out before the first request (request head, bitmaps of hidden headers, TLS context) is worked out in done. */
+/* What proxy_pass and the proxy_* directives of a location say. One struct per scope, immutable
+ * once the snapshot is served. Parsed by proxy_conf.c (plain rows), proxy_pass.c, proxy_rewrite.c
+ * (redirects, cookies), proxy_ssl.c; what can be worked out before the first request (request head,
+ * bitmaps of hidden headers, TLS context) is worked out in done. */
 #pragma once
 #include "proxy/group.h"
 #include "net/tls.h"
@@ -10,74 +11,113 @@
 struct proxy_target {
 	struct group *group;
 	bool tls;
-	struct span scheme;       /* "http://" or "https://" */
-	struct span host_header;  /* $proxy_host: with the port unless it is the scheme's own */
-	struct span port;         /* $proxy_port; "" for Unix sockets */
-	struct span uri;          /* the URI part of proxy_pass; empty: none */
-	struct span host;         /* without port: the name for SNI and verification */
-	bool evaluated;           /* made at run time: uri replaces everything */
+	struct span scheme;	 /* "http://" or "https://" */
+	struct span host_header; /* $proxy_host: with the port unless it is the scheme's own */
+	struct span port;	 /* $proxy_port; "" for Unix sockets */
+	struct span uri;	 /* the URI part of proxy_pass; empty: none */
+	struct span host;	 /* without port: the name for SNI and verification */
+	bool evaluated;		 /* made at run time: uri replaces everything */
 };
 
 struct proxy_pass {
-	struct span url;          /* as written; empty with variables (proxy_redirect default) */
-	struct tmpl *tmpl;        /* with variables, else NULL and target counts */
+	struct span url;   /* as written; empty with variables (proxy_redirect default) */
+	struct tmpl *tmpl; /* with variables, else NULL and target counts */
 	struct proxy_target target;
-	struct span location;     /* the prefix that target.uri replaces; empty for regex, named, if */
-	struct span host_port;    /* for linking: "host:port" as written */
+	struct span location;  /* the prefix that target.uri replaces; empty for regex, named, if */
+	struct span host_port; /* for linking: "host:port" as written */
 	bool no_port;
 };
 
 /* A pair of proxy_redirect, proxy_cookie_domain, proxy_cookie_path. */
 struct proxy_rewrite {
-	struct regex *re;         /* NULL: pattern is text */
+	struct regex *re; /* NULL: pattern is text */
 	struct tmpl *pattern, *replacement;
-	bool domain;              /* compare whole, without case, a leading dot aside */
-	struct var **names; unsigned *groups; size_t nnames; /* named captures of re */
+	bool domain; /* compare whole, without case, a leading dot aside */
+	struct var **names;
+	unsigned *groups;
+	size_t nnames; /* named captures of re */
 };
-struct proxy_rewrites { struct proxy_rewrite *v; size_t n, cap; };
+struct proxy_rewrites {
+	struct proxy_rewrite *v;
+	size_t n, cap;
+};
 
-enum { COOKIE_SECURE = 1, COOKIE_SECURE_OFF = 2, COOKIE_HTTPONLY = 4, COOKIE_HTTPONLY_OFF = 8, COOKIE_STRICT = 16,
-       COOKIE_LAX = 32, COOKIE_NONE = 64, COOKIE_SAMESITE_OFF = 128 };
+enum {
+	COOKIE_SECURE = 1,
+	COOKIE_SECURE_OFF = 2,
+	COOKIE_HTTPONLY = 4,
+	COOKIE_HTTPONLY_OFF = 8,
+	COOKIE_STRICT = 16,
+	COOKIE_LAX = 32,
+	COOKIE_NONE = 64,
+	COOKIE_SAMESITE_OFF = 128
+};
 struct proxy_cookie_flag {
 	struct regex *re;
 	struct tmpl *name;
-	struct tmpl **flags; size_t nflags;
+	struct tmpl **flags;
+	size_t nflags;
 };
-struct proxy_cookie_flags { struct proxy_cookie_flag *v; size_t n, cap; };
+struct proxy_cookie_flags {
+	struct proxy_cookie_flag *v;
+	size_t n, cap;
+};
 
-struct proxy_header { struct span name; struct tmpl *value; };
-struct proxy_headers { struct proxy_header *v; size_t n, cap; };
+struct proxy_header {
+	struct span name;
+	struct tmpl *value;
+};
+struct proxy_headers {
+	struct proxy_header *v;
+	size_t n, cap;
+};
 
 /* Bits of proxy_ignore_headers. */
-enum { IGN_REDIRECT = 1, IGN_EXPIRES = 2, IGN_LIMIT_RATE = 4, IGN_BUFFERING = 8, IGN_CHARSET = 16, IGN_HTTP_EXPIRES = 32,
-       IGN_CACHE_CONTROL = 64, IGN_SET_COOKIE = 128, IGN_VARY = 256 };
+enum {
+	IGN_REDIRECT = 1,
+	IGN_EXPIRES = 2,
+	IGN_LIMIT_RATE = 4,
+	IGN_BUFFERING = 8,
+	IGN_CHARSET = 16,
+	IGN_HTTP_EXPIRES = 32,
+	IGN_CACHE_CONTROL = 64,
+	IGN_SET_COOKIE = 128,
+	IGN_VARY = 256
+};
 enum { PROXY_UPGRADE_OFF, PROXY_UPGRADE_WEBSOCKET, PROXY_UPGRADE_ANY };
 
 struct proxy_ssl {
 	bool session_reuse, server_name, verify;
 	unsigned protocols;
-	struct span ciphers, trusted, crl;      /* the last two are paths */
+	struct span ciphers, trusted, crl; /* the last two are paths */
 	int64_t verify_depth;
 	struct tmpl *name, *certificate, *certificate_key;
 	struct span password_file;
-	struct conf_strs commands;              /* name, value, name, value */
+	struct conf_strs commands; /* name, value, name, value */
 };
 
-struct proxy_names { struct span *v; size_t n; uint64_t ids[2]; }; /* known ids as bits, others by name */
+struct proxy_names {
+	struct span *v;
+	size_t n;
+	uint64_t ids[2];
+}; /* known ids as bits, others by name */
 
 struct proxy_head;
 struct proxy_conf {
 	const struct proxy_pass *pass;
 	bool buffering, request_buffering, ignore_client_abort, socket_keepalive, intercept_errors;
 	bool pass_request_headers, pass_request_body, pass_trailers, force_ranges, retry_reused;
-	int http_version;                       /* HTTP_10, HTTP_11 */
+	int http_version; /* HTTP_10, HTTP_11 */
 	int upgrade;
 	int64_t socket_rcvbuf, socket_sndbuf, send_lowat;
-	int64_t connect_timeout, send_timeout, read_timeout, next_upstream_timeout, next_upstream_tries;
+	int64_t connect_timeout, send_timeout, read_timeout, next_upstream_timeout,
+		next_upstream_tries;
 	unsigned next_upstream, ignore_headers;
-	int64_t buffer_size, max_header_size, busy_buffers_size, max_temp_file_size, temp_file_write_size;
+	int64_t buffer_size, max_header_size, busy_buffers_size, max_temp_file_size,
+		temp_file_write_size;
 	struct conf_bufs buffers;
-	struct span temp_path; int temp_levels[3];
+	struct span temp_path;
+	int temp_levels[3];
 	struct tmpl *limit_rate, *method, *set_body, *bind;
 	bool bind_transparent;
 	struct proxy_headers set_headers;
@@ -115,10 +155,14 @@ int proxy_redirect_done(struct conf_call *c, struct proxy_conf *conf);
 
 /* ---- proxy_pass at run time (proxy_pass.c) ---- */
 
-/* Where this request goes: the constant target, or the evaluated one. 0 or the status to answer (req_fail was called). */
-MAY_SUSPEND int proxy_target_find(struct req *r, const struct proxy_conf *conf, const struct proxy_target **out);
-/* The request target to send, by nginx's rules. FAIL_BAD_URI: it would leave the replaced prefix through ".." (N19). */
-enum fail proxy_uri(struct req *r, const struct proxy_pass *pass, const struct proxy_target *t, struct span *out);
+/* Where this request goes: the constant target, or the evaluated one. 0 or the status to answer
+ * (req_fail was called). */
+MAY_SUSPEND int proxy_target_find(struct req *r, const struct proxy_conf *conf,
+				  const struct proxy_target **out);
+/* The request target to send, by nginx's rules. FAIL_BAD_URI: it would leave the replaced prefix
+ * through ".." (N19). */
+enum fail proxy_uri(struct req *r, const struct proxy_pass *pass, const struct proxy_target *t,
+		    struct span *out);
 /* The parts of a proxy_pass URL. False: *err says why ("invalid URL prefix", ...). */
-bool proxy_url_parse(struct arena *a, struct span url, struct proxy_target *t, struct span *host_port, bool *no_port,
-		     const char **err);
+bool proxy_url_parse(struct arena *a, struct span url, struct proxy_target *t,
+		     struct span *host_port, bool *no_port, const char **err);

@@ -1,4 +1,5 @@
-/* For the tests of proxy_*.c: one location with directives, and a request to it that goes nowhere. */
+/* For the tests of proxy_*.c: one location with directives, and a request to it that goes nowhere.
+ */
 #pragma once
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +19,7 @@ struct proxy_fixture {
 	struct opener_memory opener;
 	struct location loc;
 	struct req r;
-	struct conn conn;     /* of nobody: for log lines */
+	struct conn conn; /* of nobody: for log lines */
 	struct exchange x;
 	int result;
 };
@@ -35,7 +36,9 @@ static int fixture_location(struct conf_call *c)
 	struct location *l = &proxy_fixture_now->loc;
 	struct span name = conf_arg(c, conf_nargs(c));
 
-	*l = (struct location){.kind = conf_nargs(c) == 2 ? LOC_REGEX : name.p[0] == '@' ? LOC_NAMED : LOC_PREFIX,
+	*l = (struct location){.kind = conf_nargs(c) == 2 ? LOC_REGEX
+				       : name.p[0] == '@' ? LOC_NAMED
+							  : LOC_PREFIX,
 			       .name = name};
 	l->scope = conf_scope_new(c, IN_LOCATION, l);
 	return conf_apply(c, l->scope);
@@ -43,8 +46,9 @@ static int fixture_location(struct conf_call *c)
 
 static int fixture_http(struct conf_call *c)
 {
-	static const struct var vars[] = {{.name = SPAN_INIT("v"), .get = fixture_var, .flags = VAR_NO_CACHE},
-					  {.name = {NULL, 0}}};
+	static const struct var vars[] = {
+		{.name = SPAN_INIT("v"), .get = fixture_var, .flags = VAR_NO_CACHE},
+		{.name = {NULL, 0}}};
 	struct http_main *m = c->ctx->snapshot->http;
 	struct conf_scope *s = conf_scope_new(c, IN_HTTP, m);
 
@@ -90,13 +94,15 @@ static inline void proxy_load(struct proxy_fixture *f, const char *name, const c
 }
 
 /* A GET of that path (also as decoded uri) with those fields ("Name: value", NULL-terminated). */
-static inline void proxy_request(struct proxy_fixture *f, const char *uri, const char *const *fields)
+static inline void proxy_request(struct proxy_fixture *f, const char *uri,
+				 const char *const *fields)
 {
 	struct req *r = &f->r;
 
 	arena_init(&r->arena, 1 << 20);
 	r->vars.arena = &r->arena;
-	r->vars.slots = arena_zalloc(&r->arena, (var_table_slots(f->http.vars) + 1) * sizeof(struct var_slot));
+	r->vars.slots = arena_zalloc(&r->arena,
+				     (var_table_slots(f->http.vars) + 1) * sizeof(struct var_slot));
 	r->snapshot = f->snap;
 	r->conn = &f->conn;
 	r->scope = f->loc.scope;
@@ -129,7 +135,8 @@ static inline void proxy_done_with(struct proxy_fixture *f)
 static inline struct span proxy_problem(struct proxy_fixture *f)
 {
 	return list_empty(&f->ctx.errors_list)
-		       ? SPAN("") : CONTAINER_OF(f->ctx.errors_list.next, struct conf_error, link)->message;
+		       ? SPAN("")
+		       : CONTAINER_OF(f->ctx.errors_list.next, struct conf_error, link)->message;
 }
 
 #define assert_span(s, text)                                                                       \

@@ -1,25 +1,37 @@
-/* The request head as the server gets it. What can be known is worked out once per location: constant fields lie ready as one
- * run of bytes, and which of the client's fields are not passed is a bitmap. */
+/* The request head as the server gets it. What can be known is worked out once per location:
+ * constant fields lie ready as one run of bytes, and which of the client's fields are not passed is
+ * a bitmap. */
 #include "proxy/exchange.h"
 
 /* A field with variables; before it a run of bytes that is always the same. */
 struct head_field {
-	struct span before;       /* complete constant lines */
-	struct span name;         /* "Name: " */
-	struct tmpl *value;       /* NULL: only `before` counts, or one of the special kinds */
+	struct span before; /* complete constant lines */
+	struct span name;   /* "Name: " */
+	struct tmpl *value; /* NULL: only `before` counts, or one of the special kinds */
 	enum { FIELD_VALUE, FIELD_PROXY_HOST, FIELD_CONNECTION, FIELD_UPGRADE } kind;
 };
 struct proxy_head {
-	struct head_field *fields; size_t n, cap;
-	size_t constant;          /* bytes of all befores and names */
-	uint64_t skip[2];         /* ids of the client's fields that are not passed */
-	struct span *skip_names; size_t nskip; /* the same for names that hdr.def does not know */
+	struct head_field *fields;
+	size_t n, cap;
+	size_t constant;  /* bytes of all befores and names */
+	uint64_t skip[2]; /* ids of the client's fields that are not passed */
+	struct span *skip_names;
+	size_t nskip;				 /* the same for names that hdr.def does not know */
 	struct head_field *upgrade, *connection; /* as configured; NULL: not */
 };
 
 /* Never passed on: they are about the client's connection, or framing, which is made anew. */
-static const uint16_t hop_ids[] = {HDR_HOST, HDR_CONNECTION, HDR_CONTENT_LENGTH, HDR_TRANSFER_ENCODING, HDR_KEEP_ALIVE,
-				   HDR_PROXY_CONNECTION, HDR_TE, HDR_TRAILER, HDR_UPGRADE, HDR_EXPECT, HDR_HTTP2_SETTINGS};
+static const uint16_t hop_ids[] = {HDR_HOST,
+				   HDR_CONNECTION,
+				   HDR_CONTENT_LENGTH,
+				   HDR_TRANSFER_ENCODING,
+				   HDR_KEEP_ALIVE,
+				   HDR_PROXY_CONNECTION,
+				   HDR_TE,
+				   HDR_TRAILER,
+				   HDR_UPGRADE,
+				   HDR_EXPECT,
+				   HDR_HTTP2_SETTINGS};
 
 static inline bool id_in(const uint64_t *ids, unsigned id)
 {
@@ -38,17 +50,19 @@ static struct head_field *head_push(struct conf_call *c, struct proxy_head *h)
 }
 
 /* Adds constant text to the field that will come next. */
-static bool head_text(struct conf_call *c, struct head_field *next, struct span name, struct span value)
+static bool head_text(struct conf_call *c, struct head_field *next, struct span name,
+		      struct span value)
 {
-	struct span t = arena_printf(c->ctx->arena, "%.*s%.*s: %.*s\r\n", SPAN_ARG(next->before), SPAN_ARG(name),
-				     SPAN_ARG(value));
+	struct span t = arena_printf(c->ctx->arena, "%.*s%.*s: %.*s\r\n", SPAN_ARG(next->before),
+				     SPAN_ARG(name), SPAN_ARG(value));
 
 	next->before = t;
 	return t.p;
 }
 
 /* A configured or default field. */
-static int head_add(struct conf_call *c, struct proxy_head *h, struct span name, struct tmpl *value, int kind)
+static int head_add(struct conf_call *c, struct proxy_head *h, struct span name, struct tmpl *value,
+		    int kind)
 {
 	struct head_field *f = &h->fields[h->n - 1];
 
@@ -57,7 +71,8 @@ static int head_add(struct conf_call *c, struct proxy_head *h, struct span name,
 			return CONF_OK;
 		if (!http_is_field_value(value->source))
 			return conf_error(c, 0, "invalid value of header \"%.*s\"", SPAN_ARG(name));
-		return head_text(c, f, name, value->source) ? CONF_OK : conf_error(c, 0, "out of memory");
+		return head_text(c, f, name, value->source) ? CONF_OK
+							    : conf_error(c, 0, "out of memory");
 	}
 	f->name = arena_printf(c->ctx->arena, "%.*s: ", SPAN_ARG(name));
 	f->value = value;
@@ -70,7 +85,9 @@ static int head_configured(struct conf_call *c, struct proxy_conf *conf, struct 
 	for (size_t i = 0; i < conf->set_headers.n; i++) {
 		struct proxy_header *s = &conf->set_headers.v[i];
 		enum hdr_id id = hdr_id_of(s->name);
-		int kind = id == HDR_CONNECTION ? FIELD_CONNECTION : id == HDR_UPGRADE ? FIELD_UPGRADE : FIELD_VALUE;
+		int kind = id == HDR_CONNECTION ? FIELD_CONNECTION
+			   : id == HDR_UPGRADE	? FIELD_UPGRADE
+						: FIELD_VALUE;
 
 		if (id == HDR_OTHER)
 			h->skip_names[h->nskip++] = s->name;
@@ -142,7 +159,8 @@ static enum fail head_evaluate(struct exchange *x, struct span *values, size_t *
 		if (f->kind == FIELD_PROXY_HOST)
 			values[i] = x->target->host_header;
 		if (values[i].n && !http_is_field_value(values[i])) {
-			req_log(x->r, LOG_ERR, 0, "invalid value of \"%.*s\" for the upstream", SPAN_ARG(f->name));
+			req_log(x->r, LOG_ERR, 0, "invalid value of \"%.*s\" for the upstream",
+				SPAN_ARG(f->name));
 			return FAIL_BAD_CONFIG_VALUE;
 		}
 		*bytes += values[i].n;
@@ -160,7 +178,8 @@ static bool list_has(struct span list, struct span token)
 	return false;
 }
 
-/* N43: an Upgrade goes out only when it is configured, asked for, and allowed; without it no "Connection: upgrade". */
+/* N43: an Upgrade goes out only when it is configured, asked for, and allowed; without it no
+ * "Connection: upgrade". */
 static void head_upgrade(struct exchange *x, struct span *values)
 {
 	const struct proxy_head *h = x->conf->head;
@@ -168,9 +187,10 @@ static void head_upgrade(struct exchange *x, struct span *values)
 	struct span *conn = h->connection ? &values[h->connection - h->fields] : NULL;
 	bool asked = conn && list_has(*conn, SPAN("upgrade"));
 
-	x->upgrade = up && up->n && asked && x->conf->upgrade != PROXY_UPGRADE_OFF &&
-		     x->conf->http_version >= HTTP_11 &&
-		     (x->conf->upgrade == PROXY_UPGRADE_ANY || span_eq_nocase(*up, SPAN("websocket")));
+	x->upgrade =
+		up && up->n && asked && x->conf->upgrade != PROXY_UPGRADE_OFF &&
+		x->conf->http_version >= HTTP_11 &&
+		(x->conf->upgrade == PROXY_UPGRADE_ANY || span_eq_nocase(*up, SPAN("websocket")));
 	if (x->upgrade)
 		return;
 	if (up)
@@ -204,7 +224,7 @@ static char *head_client_fields(struct exchange *x, char *at)
 	const struct hdrs *in = &x->r->in.headers;
 	bool nominated = head_nominated(x->r).n > 0;
 
-	hdrs_each(hd, in) {
+	hdrs_each (hd, in) {
 		if (id_in(h->skip, hd->id))
 			continue;
 		if (hd->id == HDR_OTHER && h->nskip && head_skips_name(h, hd->name))
@@ -226,7 +246,7 @@ static size_t head_client_bytes(const struct req *r)
 {
 	size_t n = 0;
 
-	hdrs_each(hd, &r->in.headers)
+	hdrs_each (hd, &r->in.headers)
 		n += hd->name.n + hd->value.n + 4;
 	return n;
 }

@@ -3,49 +3,76 @@
 #define PASS "proxy_pass http://127.0.0.1:8000;"
 
 static const char *const browser[] = {
-	"Host: shop.example", "User-Agent: u/1", "Connection: keep-alive, X-Hop", "X-Hop: 1", "Keep-Alive: 5", "TE: trailers",
-	"Trailer: X", "Upgrade: h2c", "HTTP2-Settings: AAAA", "Proxy-Connection: x", "Expect: 100-continue",
-	"Transfer-Encoding: chunked", "Content-Length: 3", "Cookie: a=b", "If-None-Match: \"x\"", "Range: bytes=0-1", NULL,
+	"Host: shop.example",
+	"User-Agent: u/1",
+	"Connection: keep-alive, X-Hop",
+	"X-Hop: 1",
+	"Keep-Alive: 5",
+	"TE: trailers",
+	"Trailer: X",
+	"Upgrade: h2c",
+	"HTTP2-Settings: AAAA",
+	"Proxy-Connection: x",
+	"Expect: 100-continue",
+	"Transfer-Encoding: chunked",
+	"Content-Length: 3",
+	"Cookie: a=b",
+	"If-None-Match: \"x\"",
+	"Range: bytes=0-1",
+	NULL,
 };
 
 static const struct {
 	const char *directives;
 	const char *const *fields;
-	const char *v;      /* the value of $v */
-	const char *want;   /* NULL: refused */
+	const char *v;	  /* the value of $v */
+	const char *want; /* NULL: refused */
 } heads[] = {
 	{PASS, NULL, "", "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"},
 	{PASS, browser, "",
-	 "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nUser-Agent: u/1\r\nCookie: a=b\r\nIf-None-Match: \"x\"\r\n"
+	 "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nUser-Agent: u/1\r\nCookie: "
+	 "a=b\r\nIf-None-Match: \"x\"\r\n"
 	 "Range: bytes=0-1\r\n\r\n"},
 	{PASS "proxy_http_version 1.0;", NULL, "",
 	 "GET /u HTTP/1.0\r\nHost: 127.0.0.1:8000\r\nConnection: close\r\n\r\n"},
 	{PASS "proxy_http_version 1.0; proxy_set_header Connection \"\";", NULL, "",
 	 "GET /u HTTP/1.0\r\nHost: 127.0.0.1:8000\r\n\r\n"},
-	{PASS "proxy_set_header Host $v; proxy_set_header X-A a; proxy_set_header X-B \"\"; proxy_set_header X-C <$v>;",
-	 NULL, "w.example", "GET /u HTTP/1.1\r\nHost: w.example\r\nX-A: a\r\nX-C: <w.example>\r\n\r\n"},
-	{PASS "proxy_set_header X-A $v;", NULL, "", "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"},
+	{PASS "proxy_set_header Host $v; proxy_set_header X-A a; proxy_set_header X-B \"\"; "
+	      "proxy_set_header X-C <$v>;",
+	 NULL, "w.example",
+	 "GET /u HTTP/1.1\r\nHost: w.example\r\nX-A: a\r\nX-C: <w.example>\r\n\r\n"},
+	{PASS "proxy_set_header X-A $v;", NULL, "",
+	 "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"},
 	{PASS "proxy_set_header x-hop mine; proxy_set_header Cookie \"\";", browser, "",
-	 "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nx-hop: mine\r\nUser-Agent: u/1\r\nIf-None-Match: \"x\"\r\n"
+	 "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nx-hop: mine\r\nUser-Agent: "
+	 "u/1\r\nIf-None-Match: \"x\"\r\n"
 	 "Range: bytes=0-1\r\n\r\n"},
-	{PASS "proxy_pass_request_headers off;", browser, "", "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"},
+	{PASS "proxy_pass_request_headers off;", browser, "",
+	 "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"},
 	{PASS "proxy_method PUT;", NULL, "", "PUT /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"},
-	{PASS "proxy_method $v;", NULL, "DELETE", "DELETE /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"},
+	{PASS "proxy_method $v;", NULL, "DELETE",
+	 "DELETE /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"},
 	{PASS "proxy_method $v;", NULL, "GET /evil", NULL},
 	{PASS "proxy_set_header X-A $v;", NULL, "a\r\nEvil: 1", NULL},
 	{PASS "proxy_set_header X-A $v;", NULL, "a\nb", NULL},
-	{PASS "proxy_set_header Content-Length 5;", NULL, "", "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"},
+	{PASS "proxy_set_header Content-Length 5;", NULL, "",
+	 "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"},
 	{PASS "proxy_set_header Transfer-Encoding chunked;", NULL, "",
 	 "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"},
 	/* N43: Upgrade only when configured, asked for and allowed */
-	{PASS "proxy_set_header Upgrade $v; proxy_set_header Connection upgrade;", NULL, "websocket",
-	 "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"},
+	{PASS "proxy_set_header Upgrade $v; proxy_set_header Connection upgrade;", NULL,
+	 "websocket",
+	 "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nUpgrade: websocket\r\nConnection: "
+	 "upgrade\r\n\r\n"},
 	{PASS "proxy_set_header Upgrade $v; proxy_set_header Connection upgrade;", NULL, "h2c",
 	 "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"},
-	{PASS "proxy_set_header Upgrade $v; proxy_set_header Connection upgrade; proxy_upgrade any;", NULL, "h2c",
+	{PASS
+	 "proxy_set_header Upgrade $v; proxy_set_header Connection upgrade; proxy_upgrade any;",
+	 NULL, "h2c",
 	 "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n"},
-	{PASS "proxy_set_header Upgrade $v; proxy_set_header Connection upgrade; proxy_upgrade off;", NULL, "websocket",
-	 "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"},
+	{PASS
+	 "proxy_set_header Upgrade $v; proxy_set_header Connection upgrade; proxy_upgrade off;",
+	 NULL, "websocket", "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"},
 	{PASS "proxy_set_header Upgrade $v; proxy_set_header Connection upgrade;", NULL, "",
 	 "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"},
 	{PASS "proxy_set_header Upgrade $v; proxy_set_header Connection close;", NULL, "websocket",
@@ -97,7 +124,8 @@ static void framing_is_made_anew(void **state)
 		f.r.in.content_length = table[i].announced;
 		f.r.in.chunked = table[i].chunked;
 		assert_int_equal(proxy_head_build(&f.x), FAIL_OK);
-		snprintf(want, sizeof(want), "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n%s\r\n", table[i].want);
+		snprintf(want, sizeof(want), "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n%s\r\n",
+			 table[i].want);
 		assert_span(f.x.head, want);
 		proxy_done_with(&f);
 	}

@@ -40,8 +40,8 @@ static bool url_split_port(struct span s, struct span *host, struct span *port)
 	return span_to_u64(*port, 65535, &n) && n > 0;
 }
 
-bool proxy_url_parse(struct arena *a, struct span url, struct proxy_target *t, struct span *host_port, bool *no_port,
-		     const char **err)
+bool proxy_url_parse(struct arena *a, struct span url, struct proxy_target *t,
+		     struct span *host_port, bool *no_port, const char **err)
 {
 	struct span rest, host, port, own;
 	size_t end;
@@ -98,8 +98,8 @@ static int proxy_pass_link(struct conf_call *c, void *arg)
 
 static bool location_has_no_prefix(const struct location *l)
 {
-	return l->kind == LOC_REGEX || l->kind == LOC_REGEX_NOCASE || l->kind == LOC_NAMED || l->kind == LOC_IF ||
-	       l->kind == LOC_LIMIT_EXCEPT;
+	return l->kind == LOC_REGEX || l->kind == LOC_REGEX_NOCASE || l->kind == LOC_NAMED ||
+	       l->kind == LOC_IF || l->kind == LOC_LIMIT_EXCEPT;
 }
 
 static void proxy_pass_own_location(struct conf_call *c, struct proxy_pass *p)
@@ -109,8 +109,8 @@ static void proxy_pass_own_location(struct conf_call *c, struct proxy_pass *p)
 	if (!l)
 		return;
 	l->handler = exchange_run;
-	if ((l->kind == LOC_PREFIX || l->kind == LOC_PREFIX_FINAL || l->kind == LOC_EXACT) && l->name.n &&
-	    l->name.p[l->name.n - 1] == '/')
+	if ((l->kind == LOC_PREFIX || l->kind == LOC_PREFIX_FINAL || l->kind == LOC_EXACT) &&
+	    l->name.n && l->name.p[l->name.n - 1] == '/')
 		l->auto_slash = true;
 	if (!location_has_no_prefix(l))
 		p->location = l->name;
@@ -137,10 +137,13 @@ int proxy_pass_set(struct conf_call *c)
 		return conf_error(c, 1, "%s%s%.*s%s", err, err[0] == 'n' ? " \"" : "",
 				  err[0] == 'n' ? (int)url.n : 0, url.p, err[0] == 'n' ? "\"" : "");
 	p->url = url;
-	if (p->target.uri.n && (c->scope->where == IN_LIMIT_EXCEPT || (l && location_has_no_prefix(l))))
+	if (p->target.uri.n &&
+	    (c->scope->where == IN_LIMIT_EXCEPT || (l && location_has_no_prefix(l))))
 		return conf_error(c, 1,
-				  "\"proxy_pass\" cannot have URI part in location given by regular expression, or "
-				  "inside named location, or inside \"if\" statement, or inside \"limit_except\" block");
+				  "\"proxy_pass\" cannot have URI part in location given by "
+				  "regular expression, or "
+				  "inside named location, or inside \"if\" statement, or inside "
+				  "\"limit_except\" block");
 	return conf_later(c, CONF_LINK_OBJECTS, proxy_pass_link, p);
 }
 
@@ -165,8 +168,9 @@ static MAY_SUSPEND int target_resolve(struct req *r, struct proxy_target *t)
 		return req_fail(r, FAIL_CANCELLED);
 	if (n <= 0) {
 		req_log(r, LOG_ERR, 0, "%.*s could not be resolved (%s)", SPAN_ARG(t->host),
-			n == -ENOENT ? "3: Host not found" : n == -ETIMEDOUT ? "110: Operation timed out"
-									     : "2: Server failure");
+			n == -ENOENT	  ? "3: Host not found"
+			: n == -ETIMEDOUT ? "110: Operation timed out"
+					  : "2: Server failure");
 		return req_fail(r, FAIL_UPSTREAM_RESOLVE);
 	}
 	(void)span_to_u64(t->port, 65535, &port);
@@ -177,7 +181,8 @@ static MAY_SUSPEND int target_resolve(struct req *r, struct proxy_target *t)
 }
 
 /* A literal address, a group of that name, or a name to look up. */
-static MAY_SUSPEND int target_group(struct req *r, struct proxy_target *t, struct span host_port, bool no_port)
+static MAY_SUSPEND int target_group(struct req *r, struct proxy_target *t, struct span host_port,
+				    bool no_port)
 {
 	struct http_main *m = r->snapshot->http;
 	struct net_addr *addr;
@@ -221,14 +226,16 @@ int proxy_target_find(struct req *r, const struct proxy_conf *conf, const struct
 
 /* ---- what is sent ---- */
 
-/* N19: what stands in for the prefix must not be left through "..": "/x" to "/y/" and a request for "/x../". */
+/* N19: what stands in for the prefix must not be left through "..": "/x" to "/y/" and a request for
+ * "/x../". */
 static bool uri_climbs(struct span prefix, struct span rest)
 {
-	return rest.n >= 2 && rest.p[0] == '.' && rest.p[1] == '.' && (rest.n == 2 || rest.p[2] == '/') &&
-	       prefix.n && prefix.p[prefix.n - 1] == '/';
+	return rest.n >= 2 && rest.p[0] == '.' && rest.p[1] == '.' &&
+	       (rest.n == 2 || rest.p[2] == '/') && prefix.n && prefix.p[prefix.n - 1] == '/';
 }
 
-enum fail proxy_uri(struct req *r, const struct proxy_pass *pass, const struct proxy_target *t, struct span *out)
+enum fail proxy_uri(struct req *r, const struct proxy_pass *pass, const struct proxy_target *t,
+		    struct span *out)
 {
 	struct span base = t->uri, rest = r->uri;
 	size_t n;

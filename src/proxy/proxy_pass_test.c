@@ -3,8 +3,8 @@
 
 static const struct {
 	const char *location, *pass, *uri; /* decoded */
-	const char *sent_uri;              /* as the client sent it; NULL: it was changed since */
-	const char *args, *want;           /* want NULL: refused */
+	const char *sent_uri;		   /* as the client sent it; NULL: it was changed since */
+	const char *args, *want;	   /* want NULL: refused */
 } uris[] = {
 	{"/a/", "http://127.0.0.1:1/", "/a/x", "/a/x", NULL, "/x"},
 	{"/a/", "http://127.0.0.1:1/", "/a/x y", "/a/x%20y", NULL, "/x%20y"},
@@ -23,7 +23,7 @@ static const struct {
 	{"/d", "http://127.0.0.1:1/y/", "/dxx", "/dxx", NULL, "/y/xx"},
 	{"/d", "http://127.0.0.1:1/y/", "/d/x", "/d/x", NULL, "/y//x"},
 	{"/d", "http://127.0.0.1:1/y/", "/d../x", "/d../x", NULL, NULL}, /* N19 */
-	{"/d", "http://127.0.0.1:1/y/", "/d..", "/d..", NULL, NULL},     /* N19 */
+	{"/d", "http://127.0.0.1:1/y/", "/d..", "/d..", NULL, NULL},	 /* N19 */
 	{"/d", "http://127.0.0.1:1/y/", "/d..x", "/d..x", NULL, "/y/..x"},
 	{"/e/", "http://127.0.0.1:1/?q=1", "/e/z", "/e/z?k=v", "k=v", "/?q=1z?k=v"},
 	{"/g/", "http://127.0.0.1:1/i/", "/new/x", NULL, NULL, "/new/x"}, /* rewrite ... break */
@@ -102,9 +102,12 @@ static void urls_are_taken_apart(void **state)
 
 static void mistakes_are_named_as_nginx_does(void **state)
 {
-	static const struct { const char *location, *directives, *message; } table[] = {
+	static const struct {
+		const char *location, *directives, *message;
+	} table[] = {
 		{"~ x", "proxy_pass http://127.0.0.1:1/u;",
-		 "\"proxy_pass\" cannot have URI part in location given by regular expression, or inside named "
+		 "\"proxy_pass\" cannot have URI part in location given by regular expression, or "
+		 "inside named "
 		 "location, or inside \"if\" statement, or inside \"limit_except\" block"},
 		{"/x", "proxy_pass 127.0.0.1:1;", "invalid URL prefix"},
 		{"/x", "proxy_pass http://127.0.0.1:1; proxy_pass http://127.0.0.1:2;",

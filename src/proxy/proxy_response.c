@@ -1,4 +1,5 @@
-/* The server's response head becomes the answer: what is hidden, what has an effect here, what is rewritten. */
+/* The server's response head becomes the answer: what is hidden, what has an effect here, what is
+ * rewritten. */
 #include "http/uri.h"
 #include "io/loop.h"
 #include "proxy/exchange.h"
@@ -7,7 +8,8 @@
 
 /* ---- Content-Type ---- */
 
-/* A charset at the end goes where the charset filter looks for it; what could not be written back as it came stays whole. */
+/* A charset at the end goes where the charset filter looks for it; what could not be written back
+ * as it came stays whole. */
 static void response_content_type(struct resp *resp, struct span v)
 {
 	static const char mark[] = "; charset=";
@@ -15,7 +17,8 @@ static void response_content_type(struct resp *resp, struct span v)
 	struct span tail = semi < 0 ? (struct span){0} : span_cut(v, (size_t)semi, v.n);
 
 	resp->content_type = v;
-	if (span_starts(tail, SPAN(mark)) && tail.n > sizeof(mark) - 1 && tail.p[sizeof(mark) - 1] != '"') {
+	if (span_starts(tail, SPAN(mark)) && tail.n > sizeof(mark) - 1 &&
+	    tail.p[sizeof(mark) - 1] != '"') {
 		resp->content_type = span_cut(v, 0, (size_t)semi);
 		resp->charset = span_cut(tail, sizeof(mark) - 1, tail.n);
 	}
@@ -68,7 +71,8 @@ static void response_accel(struct exchange *x, const struct hdr *hd, struct resp
 	}
 }
 
-/* Location and Refresh: what proxy_redirect changed is ours to make absolute, the rest is passed as it came. */
+/* Location and Refresh: what proxy_redirect changed is ours to make absolute, the rest is passed as
+ * it came. */
 static enum fail response_location(struct exchange *x, struct hdr *hd)
 {
 	struct span v;
@@ -183,8 +187,9 @@ static MAY_SUSPEND void response_discard(struct exchange *x)
 /* Fields that a response to X-Accel-Redirect, or an intercepted one, leaves to the final answer. */
 static bool response_carries(enum hdr_id id, int status)
 {
-	return id == HDR_SET_COOKIE || id == HDR_CONTENT_DISPOSITION || id == HDR_CACHE_CONTROL || id == HDR_EXPIRES ||
-	       id == HDR_ACCEPT_RANGES || (id == HDR_WWW_AUTHENTICATE && status == 401);
+	return id == HDR_SET_COOKIE || id == HDR_CONTENT_DISPOSITION || id == HDR_CACHE_CONTROL ||
+	       id == HDR_EXPIRES || id == HDR_ACCEPT_RANGES ||
+	       (id == HDR_WWW_AUTHENTICATE && status == 401);
 }
 
 static enum fail response_carry(struct exchange *x, bool only_auth)
@@ -194,8 +199,9 @@ static enum fail response_carry(struct exchange *x, bool only_auth)
 	if (!keep)
 		return FAIL_NO_MEMORY;
 	hdrs_init(keep, &x->r->arena);
-	hdrs_each(hd, &x->resp.headers)
-		if (only_auth ? hd->id == HDR_WWW_AUTHENTICATE : response_carries(hd->id, x->resp.status))
+	hdrs_each (hd, &x->resp.headers)
+		if (only_auth ? hd->id == HDR_WWW_AUTHENTICATE
+			      : response_carries(hd->id, x->resp.status))
 			if (!hdrs_append(keep, hd->id, hd->name, hd->value))
 				return FAIL_NO_MEMORY;
 	x->log->carried = keep;
@@ -227,8 +233,10 @@ static MAY_SUSPEND int response_redirect(struct exchange *x, struct span to)
 		path = span_cut(to, 0, (size_t)q);
 		args = span_cut(to, (size_t)q + 1, to.n);
 	}
-	if (!path.n || path.p[0] != '/' || uri_normalise(path, false, &r->arena, &path) != FAIL_OK) {
-		req_log(r, LOG_ERR, 0, "unsafe URI \"%.*s\" was detected in X-Accel-Redirect", SPAN_ARG(to));
+	if (!path.n || path.p[0] != '/' ||
+	    uri_normalise(path, false, &r->arena, &path) != FAIL_OK) {
+		req_log(r, LOG_ERR, 0, "unsafe URI \"%.*s\" was detected in X-Accel-Redirect",
+			SPAN_ARG(to));
 		return 404;
 	}
 	return req_redirect(r, path, args);
@@ -241,7 +249,7 @@ enum fail proxy_filter(struct req *r, struct resp *resp)
 
 	if (!log || !log->carried || resp->from_upstream)
 		return FAIL_OK;
-	hdrs_each(hd, log->carried) {
+	hdrs_each (hd, log->carried) {
 		if (hd->id == HDR_ACCEPT_RANGES && resp->allow_ranges)
 			continue;
 		if (hd->id != HDR_SET_COOKIE)
@@ -323,7 +331,7 @@ int proxy_answer(struct exchange *x)
 	resp->from_upstream = true;
 	resp->reason = x->resp.reason;
 	response_nominated(x);
-	hdrs_each(hd, &x->resp.headers) {
+	hdrs_each (hd, &x->resp.headers) {
 		f = response_field(x, hd, &e);
 		if (f != FAIL_OK)
 			return req_fail(r, f);

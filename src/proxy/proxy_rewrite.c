@@ -9,14 +9,16 @@ static void rewrite_regex_free(void *re)
 	regex_free(re);
 }
 
-static struct regex *rewrite_regex(struct conf_call *c, unsigned word, struct span text, bool nocase)
+static struct regex *rewrite_regex(struct conf_call *c, unsigned word, struct span text,
+				   bool nocase)
 {
 	char err[128];
 	size_t at;
 	struct regex *re = regex_new(text, nocase, err, sizeof(err), &at);
 
 	if (!re) {
-		(void)conf_error(c, word, "pcre2_compile() failed: %s in \"%.*s\"", err, SPAN_ARG(text));
+		(void)conf_error(c, word, "pcre2_compile() failed: %s in \"%.*s\"", err,
+				 SPAN_ARG(text));
 		return NULL;
 	}
 	if (snapshot_on_free(c->ctx->snapshot, rewrite_regex_free, re) < 0) {
@@ -104,7 +106,8 @@ int proxy_redirect_set(struct conf_call *c)
 			return CONF_OK;
 		}
 		if (!span_eq(conf_arg(c, 1), SPAN("default")))
-			return conf_error(c, 1, "invalid parameter \"%.*s\"", SPAN_ARG(conf_arg(c, 1)));
+			return conf_error(c, 1, "invalid parameter \"%.*s\"",
+					  SPAN_ARG(conf_arg(c, 1)));
 		conf->redirect_default = true;
 		return CONF_OK;
 	}
@@ -148,7 +151,8 @@ int proxy_redirect_done(struct conf_call *c, struct proxy_conf *conf)
 {
 	if (conf->redirect_off)
 		conf->redirects = (struct proxy_rewrites){0};
-	conf->rewrites_cookies = conf->cookie_domains.n || conf->cookie_paths.n || conf->cookie_flags.n;
+	conf->rewrites_cookies =
+		conf->cookie_domains.n || conf->cookie_paths.n || conf->cookie_flags.n;
 	return conf->redirect_default && !conf->redirect_off ? redirect_default(c, conf) : CONF_OK;
 }
 
@@ -160,7 +164,8 @@ static int cookie_rewrite_set(struct conf_call *c, struct proxy_rewrites *l, boo
 		*l = (struct proxy_rewrites){0};
 	if (conf_nargs(c) == 1) {
 		if (!span_eq(conf_arg(c, 1), SPAN("off")))
-			return conf_error(c, 1, "invalid parameter \"%.*s\"", SPAN_ARG(conf_arg(c, 1)));
+			return conf_error(c, 1, "invalid parameter \"%.*s\"",
+					  SPAN_ARG(conf_arg(c, 1)));
 		return CONF_OK;
 	}
 	w = rewrite_push(c, l);
@@ -184,11 +189,18 @@ int proxy_cookie_path_set(struct conf_call *c)
 	return conf ? cookie_rewrite_set(c, &conf->cookie_paths, false) : CONF_ERR;
 }
 
-static const struct { struct span word; unsigned bit; } flag_words[] = {
-	{SPAN_INIT("secure"), COOKIE_SECURE}, {SPAN_INIT("nosecure"), COOKIE_SECURE_OFF},
-	{SPAN_INIT("httponly"), COOKIE_HTTPONLY}, {SPAN_INIT("nohttponly"), COOKIE_HTTPONLY_OFF},
-	{SPAN_INIT("samesite=strict"), COOKIE_STRICT}, {SPAN_INIT("samesite=lax"), COOKIE_LAX},
-	{SPAN_INIT("samesite=none"), COOKIE_NONE}, {SPAN_INIT("nosamesite"), COOKIE_SAMESITE_OFF},
+static const struct {
+	struct span word;
+	unsigned bit;
+} flag_words[] = {
+	{SPAN_INIT("secure"), COOKIE_SECURE},
+	{SPAN_INIT("nosecure"), COOKIE_SECURE_OFF},
+	{SPAN_INIT("httponly"), COOKIE_HTTPONLY},
+	{SPAN_INIT("nohttponly"), COOKIE_HTTPONLY_OFF},
+	{SPAN_INIT("samesite=strict"), COOKIE_STRICT},
+	{SPAN_INIT("samesite=lax"), COOKIE_LAX},
+	{SPAN_INIT("samesite=none"), COOKIE_NONE},
+	{SPAN_INIT("nosamesite"), COOKIE_SAMESITE_OFF},
 };
 
 static unsigned flag_bit(struct span word)
@@ -214,7 +226,8 @@ int proxy_cookie_flags_set(struct conf_call *c)
 			return conf_error(c, 1, "invalid parameter \"%.*s\"", SPAN_ARG(name));
 		return CONF_OK;
 	}
-	f = ARENA_PUSH(c->ctx->arena, conf->cookie_flags.v, &conf->cookie_flags.n, &conf->cookie_flags.cap);
+	f = ARENA_PUSH(c->ctx->arena, conf->cookie_flags.v, &conf->cookie_flags.n,
+		       &conf->cookie_flags.cap);
 	if (!f)
 		return conf_error(c, 0, "out of memory");
 	*f = (struct proxy_cookie_flag){.nflags = conf_nargs(c) - 1};
@@ -230,7 +243,8 @@ int proxy_cookie_flags_set(struct conf_call *c)
 		if (!f->flags[i])
 			return CONF_ERR;
 		if (f->flags[i]->constant && !flag_bit(conf_arg(c, i + 2)))
-			return conf_error(c, i + 2, "invalid parameter \"%.*s\"", SPAN_ARG(conf_arg(c, i + 2)));
+			return conf_error(c, i + 2, "invalid parameter \"%.*s\"",
+					  SPAN_ARG(conf_arg(c, i + 2)));
 	}
 	return CONF_OK;
 }
@@ -242,7 +256,8 @@ struct rewritten {
 	struct span head, text, tail; /* the value is now head text tail */
 };
 
-static enum fail rewrite_by_regex(struct req *r, const struct proxy_rewrite *w, struct span v, struct rewritten *out)
+static enum fail rewrite_by_regex(struct req *r, const struct proxy_rewrite *w, struct span v,
+				  struct rewritten *out)
 {
 	struct var_ctx *vars = &r->vars;
 	struct span subject = vars->subject;
@@ -255,9 +270,10 @@ static enum fail rewrite_by_regex(struct req *r, const struct proxy_rewrite *w, 
 		unsigned g = w->groups[i];
 
 		if (g < CAPS_MAX)
-			var_set(vars, w->names[i], (int)g < n && caps[2 * g] >= 0
-							   ? span_cut(v, (size_t)caps[2 * g], (size_t)caps[2 * g + 1])
-							   : SPAN(""));
+			var_set(vars, w->names[i],
+				(int)g < n && caps[2 * g] >= 0
+					? span_cut(v, (size_t)caps[2 * g], (size_t)caps[2 * g + 1])
+					: SPAN(""));
 	}
 	vars->subject = v;
 	vars->caps = caps;
@@ -271,7 +287,8 @@ static enum fail rewrite_by_regex(struct req *r, const struct proxy_rewrite *w, 
 }
 
 /* One pair against a value: prefix match for locations and paths, the whole for domains. */
-static enum fail rewrite_one(struct req *r, const struct proxy_rewrite *w, struct span v, struct rewritten *out)
+static enum fail rewrite_one(struct req *r, const struct proxy_rewrite *w, struct span v,
+			     struct rewritten *out)
 {
 	struct span pattern;
 	size_t dot = w->domain && !w->re && v.n && v.p[0] == '.';
@@ -293,7 +310,8 @@ static enum fail rewrite_one(struct req *r, const struct proxy_rewrite *w, struc
 }
 
 /* The first pair that matches. *out p == NULL: none. */
-static enum fail rewrite_list(struct req *r, const struct proxy_rewrites *l, struct span v, struct span *out)
+static enum fail rewrite_list(struct req *r, const struct proxy_rewrites *l, struct span v,
+			      struct span *out)
 {
 	struct rewritten w = {0};
 
@@ -306,7 +324,8 @@ static enum fail rewrite_list(struct req *r, const struct proxy_rewrites *l, str
 	}
 	if (!w.hit)
 		return FAIL_OK;
-	*out = arena_printf(&r->arena, "%.*s%.*s%.*s", SPAN_ARG(w.head), SPAN_ARG(w.text), SPAN_ARG(w.tail));
+	*out = arena_printf(&r->arena, "%.*s%.*s%.*s", SPAN_ARG(w.head), SPAN_ARG(w.text),
+			    SPAN_ARG(w.tail));
 	return out->p ? FAIL_OK : FAIL_NO_MEMORY;
 }
 
@@ -322,7 +341,8 @@ static bool refresh_url(struct span v, size_t *at)
 	return false;
 }
 
-enum fail proxy_rewrite_location(struct exchange *x, bool refresh, struct span value, struct span *out)
+enum fail proxy_rewrite_location(struct exchange *x, bool refresh, struct span value,
+				 struct span *out)
 {
 	size_t at = 0;
 	enum fail f;
@@ -333,15 +353,22 @@ enum fail proxy_rewrite_location(struct exchange *x, bool refresh, struct span v
 	f = rewrite_list(x->r, &x->conf->redirects, span_cut(value, at, value.n), out);
 	if (f != FAIL_OK || !out->p || !at)
 		return f;
-	*out = arena_printf(&x->r->arena, "%.*s%.*s", SPAN_ARG(span_cut(value, 0, at)), SPAN_ARG(*out));
+	*out = arena_printf(&x->r->arena, "%.*s%.*s", SPAN_ARG(span_cut(value, 0, at)),
+			    SPAN_ARG(*out));
 	return out->p ? FAIL_OK : FAIL_NO_MEMORY;
 }
 
 /* ---- cookies ---- */
 
 #define ATTRS_MAX 16
-struct cookie_attr { struct span name, value; bool has_value; };
-struct cookie { struct cookie_attr v[ATTRS_MAX]; size_t n; };
+struct cookie_attr {
+	struct span name, value;
+	bool has_value;
+};
+struct cookie {
+	struct cookie_attr v[ATTRS_MAX];
+	size_t n;
+};
 
 static bool cookie_parse(struct span text, struct cookie *ck)
 {
@@ -368,8 +395,8 @@ static bool cookie_parse(struct span text, struct cookie *ck)
 	return ck->n > 0;
 }
 
-static enum fail cookie_attr_rewrite(struct req *r, const struct proxy_rewrites *l, struct cookie *ck, struct span name,
-				     bool *changed)
+static enum fail cookie_attr_rewrite(struct req *r, const struct proxy_rewrites *l,
+				     struct cookie *ck, struct span name, bool *changed)
 {
 	for (size_t i = 1; i < ck->n && l->n; i++) {
 		struct span v;
@@ -431,11 +458,14 @@ static void cookie_apply_flags(struct cookie *ck, unsigned bits, bool *changed)
 		cookie_drop(ck, SPAN("SameSite"), changed);
 	else if (bits & (COOKIE_STRICT | COOKIE_LAX | COOKIE_NONE))
 		cookie_put(ck, SPAN("SameSite"),
-			   bits & COOKIE_STRICT ? SPAN("Strict") : bits & COOKIE_LAX ? SPAN("Lax") : SPAN("None"),
+			   bits & COOKIE_STRICT ? SPAN("Strict")
+			   : bits & COOKIE_LAX	? SPAN("Lax")
+						: SPAN("None"),
 			   changed);
 }
 
-static enum fail cookie_flags(struct req *r, const struct proxy_cookie_flags *l, struct cookie *ck, bool *changed)
+static enum fail cookie_flags(struct req *r, const struct proxy_cookie_flags *l, struct cookie *ck,
+			      bool *changed)
 {
 	for (size_t i = 0; i < l->n; i++) {
 		const struct proxy_cookie_flag *f = &l->v[i];

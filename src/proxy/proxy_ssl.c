@@ -6,14 +6,16 @@
 /* ---- configuration ---- */
 
 /* A file's text; empty path: empty text. */
-static int ssl_read(struct conf_call *c, const char *what, struct span path, struct span *text, struct span *full)
+static int ssl_read(struct conf_call *c, const char *what, struct span path, struct span *text,
+		    struct span *full)
 {
 	struct span p;
 
 	*text = (struct span){0};
 	if (!path.n || c->ctx->opener->offline)
 		return CONF_OK;
-	if (span_starts(path, SPAN("data:")) || span_starts(path, SPAN("engine:")) || span_starts(path, SPAN("store:"))) {
+	if (span_starts(path, SPAN("data:")) || span_starts(path, SPAN("engine:")) ||
+	    span_starts(path, SPAN("store:"))) {
 		*text = span_starts(path, SPAN("data:")) ? span_cut(path, 5, path.n) : path;
 		*full = path;
 		return CONF_OK;
@@ -55,15 +57,18 @@ static void ssl_ctx_free(void *ctx)
 /* Contexts with equal settings are one: connections of different locations may then be shared. */
 static uint64_t ssl_identity(const struct tls_conf *t)
 {
-	uint64_t h = t->protocols * 31u + (unsigned)t->verify * 7u + (unsigned)t->verify_depth + t->session_reuse * 1009u;
-	const struct span parts[] = {t->ciphers, t->trusted, t->crl, t->ncerts ? t->certs[0].cert : (struct span){0},
+	uint64_t h = t->protocols * 31u + (unsigned)t->verify * 7u + (unsigned)t->verify_depth +
+		     t->session_reuse * 1009u;
+	const struct span parts[] = {t->ciphers, t->trusted, t->crl,
+				     t->ncerts ? t->certs[0].cert : (struct span){0},
 				     t->ncerts ? t->certs[0].key : (struct span){0}};
 
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
 		h = (h ^ hash_bytes(parts[i].p, parts[i].n)) * 0x9e3779b97f4a7c15u;
 	for (size_t i = 0; i < t->ncommands; i++)
 		h = (h ^ hash_bytes(t->commands[i].name.p, t->commands[i].name.n) ^
-		     hash_bytes(t->commands[i].value.p, t->commands[i].value.n) * 3) * 0x9e3779b97f4a7c15u;
+		     hash_bytes(t->commands[i].value.p, t->commands[i].value.n) * 3) *
+		    0x9e3779b97f4a7c15u;
 	return h | 1;
 }
 
@@ -93,9 +98,14 @@ int proxy_ssl_done(struct conf_call *c, struct proxy_conf *conf)
 		return CONF_OK;
 	if (!t || !cert || !cmds)
 		return conf_error(c, 0, "out of memory");
-	*t = (struct tls_conf){.protocols = s->protocols, .ciphers = s->ciphers, .session_reuse = s->session_reuse,
-			       .verify = s->verify ? TLS_VERIFY_ON : TLS_VERIFY_OFF, .verify_depth = (int)s->verify_depth,
-			       .commands = cmds, .ncommands = s->commands.n / 2, .certs = cert};
+	*t = (struct tls_conf){.protocols = s->protocols,
+			       .ciphers = s->ciphers,
+			       .session_reuse = s->session_reuse,
+			       .verify = s->verify ? TLS_VERIFY_ON : TLS_VERIFY_OFF,
+			       .verify_depth = (int)s->verify_depth,
+			       .commands = cmds,
+			       .ncommands = s->commands.n / 2,
+			       .certs = cert};
 	for (size_t i = 0; i < t->ncommands; i++)
 		cmds[i] = (struct tls_command){s->commands.v[2 * i], s->commands.v[2 * i + 1]};
 	if (s->verify && !s->trusted.n)
@@ -110,10 +120,14 @@ int proxy_ssl_done(struct conf_call *c, struct proxy_conf *conf)
 	}
 	if (s->certificate && s->certificate->constant && s->certificate->source.n) {
 		if (!s->certificate_key)
-			return conf_error(c, 0, "no \"proxy_ssl_certificate_key\" is defined for certificate \"%.*s\"",
+			return conf_error(c, 0,
+					  "no \"proxy_ssl_certificate_key\" is defined for "
+					  "certificate \"%.*s\"",
 					  SPAN_ARG(s->certificate->source));
-		if (ssl_read(c, "certificate", s->certificate->source, &cert->cert, &cert->cert_path) < 0 ||
-		    ssl_read(c, "certificate key", s->certificate_key->source, &cert->key, &cert->key_path) < 0)
+		if (ssl_read(c, "certificate", s->certificate->source, &cert->cert,
+			     &cert->cert_path) < 0 ||
+		    ssl_read(c, "certificate key", s->certificate_key->source, &cert->key,
+			     &cert->key_path) < 0)
 			return CONF_ERR;
 		t->ncerts = cert->cert.n > 0;
 	}
@@ -147,8 +161,10 @@ bool proxy_ssl_want(struct exchange *x, struct tls_connect *tls, uint64_t *ident
 	if (name.n && !addr_parse_ip(name, &literal))
 		tls->sni = name;
 	*identity = mix(mix(*identity, c->tls_identity), hash_bytes_nocase(name.p, name.n));
-	tls->session_key = c->ssl.session_reuse
-				   ? mix(*identity, hash_bytes(x->attempt->addr.p, x->attempt->addr.n)) : 0;
+	tls->session_key =
+		c->ssl.session_reuse
+			? mix(*identity, hash_bytes(x->attempt->addr.p, x->attempt->addr.n))
+			: 0;
 	return true;
 }
 

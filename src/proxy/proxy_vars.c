@@ -1,5 +1,5 @@
-/* $proxy_* and $upstream_*: the formats are nginx's. Attempts are separated by ", ", exchanges of one request (after an
- * internal redirect) by " : ". */
+/* $proxy_* and $upstream_*: the formats are nginx's. Attempts are separated by ", ", exchanges of
+ * one request (after an internal redirect) by " : ". */
 #include "http/uri.h"
 #include "proxy/exchange.h"
 #include "serve/conn.h"
@@ -25,7 +25,8 @@ static bool var_proxy_target(struct var_ctx *v, const struct var *self, struct s
 /* Every field of that name, joined; empty when there is none. */
 static struct span client_field(struct req *r, enum hdr_id id)
 {
-	return hdrs_find(&r->in.headers, id) ? hdrs_join(&r->in.headers, hdr_name(id), SPAN(", ")) : (struct span){0};
+	return hdrs_find(&r->in.headers, id) ? hdrs_join(&r->in.headers, hdr_name(id), SPAN(", "))
+					     : (struct span){0};
 }
 
 static bool var_add_forwarded_for(struct var_ctx *v, const struct var *self, struct span *out)
@@ -56,20 +57,31 @@ static bool var_add_via(struct var_ctx *v, const struct var *self, struct span *
 	struct span us = r->server->name.n ? r->server->name : SPAN("sluice");
 
 	version = span_cut(version, 5, version.n); /* behind "HTTP/" */
-	*out = arena_printf(v->arena, "%.*s%s%.*s %.*s", SPAN_ARG(had), had.n ? ", " : "", SPAN_ARG(version),
-			    SPAN_ARG(us));
+	*out = arena_printf(v->arena, "%.*s%s%.*s %.*s", SPAN_ARG(had), had.n ? ", " : "",
+			    SPAN_ARG(version), SPAN_ARG(us));
 	return out->p;
 }
 
 /* ---- $upstream_*: one value per attempt ---- */
 
-enum up_what { UP_ADDR, UP_STATUS, UP_CONNECT, UP_HEADER, UP_RESPONSE, UP_LENGTH, UP_RECEIVED, UP_SENT, UP_ERROR };
+enum up_what {
+	UP_ADDR,
+	UP_STATUS,
+	UP_CONNECT,
+	UP_HEADER,
+	UP_RESPONSE,
+	UP_LENGTH,
+	UP_RECEIVED,
+	UP_SENT,
+	UP_ERROR
+};
 
 static bool up_time(struct buf *b, int64_t us)
 {
 	if (us < 0)
 		return buf_add_char(b, '-');
-	return buf_printf(b, "%lld.%03lld", (long long)(us / 1000000), (long long)(us / 1000 % 1000));
+	return buf_printf(b, "%lld.%03lld", (long long)(us / 1000000),
+			  (long long)(us / 1000 % 1000));
 }
 
 static void up_value(struct buf *b, const struct attempt *a, enum up_what what)
@@ -134,8 +146,11 @@ static bool var_upstream(struct var_ctx *v, const struct var *self, struct span 
 
 struct hdrs *upstream_log_headers(struct req *r)
 {
-	static const struct h1_limits lim = {.line_max = INBUF_MAX, .total_max = INBUF_MAX, .headers_max = 1000,
-					     .ignore_invalid_headers = true, .underscores_in_headers = true};
+	static const struct h1_limits lim = {.line_max = INBUF_MAX,
+					     .total_max = INBUF_MAX,
+					     .headers_max = 1000,
+					     .ignore_invalid_headers = true,
+					     .underscores_in_headers = true};
 	struct upstream_log *log = r->upstream;
 	struct http_response *resp;
 	struct h1_parser p;
@@ -148,7 +163,8 @@ struct hdrs *upstream_log_headers(struct req *r)
 		return NULL;
 	hdrs_init(&resp->headers, &r->arena);
 	h1_parser_init(&p);
-	if (h1_parse_response(&p, log->head.p, log->head.n, &lim, METHOD_GET, resp, &used) != H1_DONE)
+	if (h1_parse_response(&p, log->head.p, log->head.n, &lim, METHOD_GET, resp, &used) !=
+	    H1_DONE)
 		return NULL;
 	return log->headers = &resp->headers;
 }
@@ -171,7 +187,7 @@ static bool field_by_variable(struct hdrs *h, struct span name, struct span *out
 {
 	if (!h)
 		return false;
-	hdrs_each(hd, h) {
+	hdrs_each (hd, h) {
 		if (name_matches(hd->name, name)) {
 			*out = hdrs_join(h, hd->name, SPAN(", "));
 			return true;
@@ -198,13 +214,16 @@ static bool var_upstream_cookie(struct var_ctx *v, const struct var *self, struc
 
 	if (!h)
 		return false;
-	hdrs_each(hd, h) {
-		ssize_t eq = hd->id == HDR_SET_COOKIE ? span_find_char(hd->value, '=', 0) : -1, semi;
+	hdrs_each (hd, h) {
+		ssize_t eq = hd->id == HDR_SET_COOKIE ? span_find_char(hd->value, '=', 0) : -1,
+			semi;
 
-		if (eq < 0 || !span_eq_nocase(span_trim(span_cut(hd->value, 0, (size_t)eq)), self->suffix))
+		if (eq < 0 ||
+		    !span_eq_nocase(span_trim(span_cut(hd->value, 0, (size_t)eq)), self->suffix))
 			continue;
 		semi = span_find_char(hd->value, ';', (size_t)eq);
-		*out = span_trim(span_cut(hd->value, (size_t)eq + 1, semi < 0 ? hd->value.n : (size_t)semi));
+		*out = span_trim(
+			span_cut(hd->value, (size_t)eq + 1, semi < 0 ? hd->value.n : (size_t)semi));
 		return true;
 	}
 	return false;
@@ -215,20 +234,41 @@ static bool var_not_found(struct var_ctx *v, const struct var *self, struct span
 	return false;
 }
 
-#define UP(nm, what) {.name = SPAN_INIT("upstream_" nm), .get = var_upstream, .data = what, .flags = VAR_NO_CACHE}
+#define UP(nm, what)                                                                               \
+	{                                                                                          \
+		.name = SPAN_INIT("upstream_" nm), .get = var_upstream, .data = what,              \
+		.flags = VAR_NO_CACHE                                                              \
+	}
 const struct var proxy_vars[] = {
 	{.name = SPAN_INIT("proxy_host"), .get = var_proxy_target, .flags = VAR_NO_CACHE},
-	{.name = SPAN_INIT("proxy_port"), .get = var_proxy_target, .data = 1, .flags = VAR_NO_CACHE},
+	{.name = SPAN_INIT("proxy_port"),
+	 .get = var_proxy_target,
+	 .data = 1,
+	 .flags = VAR_NO_CACHE},
 	{.name = SPAN_INIT("proxy_add_x_forwarded_for"), .get = var_add_forwarded_for},
 	{.name = SPAN_INIT("proxy_add_via"), .get = var_add_via},
-	UP("addr", UP_ADDR), UP("status", UP_STATUS), UP("connect_time", UP_CONNECT), UP("header_time", UP_HEADER),
-	UP("response_time", UP_RESPONSE), UP("response_length", UP_LENGTH), UP("bytes_received", UP_RECEIVED),
-	UP("bytes_sent", UP_SENT), UP("error", UP_ERROR),
+	UP("addr", UP_ADDR),
+	UP("status", UP_STATUS),
+	UP("connect_time", UP_CONNECT),
+	UP("header_time", UP_HEADER),
+	UP("response_time", UP_RESPONSE),
+	UP("response_length", UP_LENGTH),
+	UP("bytes_received", UP_RECEIVED),
+	UP("bytes_sent", UP_SENT),
+	UP("error", UP_ERROR),
 	{.name = SPAN_INIT("upstream_cache_status"), .get = var_not_found, .flags = VAR_NO_CACHE},
-	{.name = SPAN_INIT("upstream_cache_last_modified"), .get = var_not_found, .flags = VAR_NO_CACHE},
+	{.name = SPAN_INIT("upstream_cache_last_modified"),
+	 .get = var_not_found,
+	 .flags = VAR_NO_CACHE},
 	{.name = SPAN_INIT("upstream_cache_etag"), .get = var_not_found, .flags = VAR_NO_CACHE},
-	{.name = SPAN_INIT("upstream_http_"), .get = var_upstream_http, .flags = VAR_NO_CACHE | VAR_PREFIX},
-	{.name = SPAN_INIT("upstream_trailer_"), .get = var_upstream_trailer, .flags = VAR_NO_CACHE | VAR_PREFIX},
-	{.name = SPAN_INIT("upstream_cookie_"), .get = var_upstream_cookie, .flags = VAR_NO_CACHE | VAR_PREFIX},
+	{.name = SPAN_INIT("upstream_http_"),
+	 .get = var_upstream_http,
+	 .flags = VAR_NO_CACHE | VAR_PREFIX},
+	{.name = SPAN_INIT("upstream_trailer_"),
+	 .get = var_upstream_trailer,
+	 .flags = VAR_NO_CACHE | VAR_PREFIX},
+	{.name = SPAN_INIT("upstream_cookie_"),
+	 .get = var_upstream_cookie,
+	 .flags = VAR_NO_CACHE | VAR_PREFIX},
 	{.name = {0}},
 };
