@@ -93,6 +93,19 @@ static int index_test_directory(struct req *r, struct span path)
 	return 500;
 }
 
+/* The name of the file that uri (the directory and name) means. The alias of a regex location names
+ * the directory as a whole. */
+static struct span index_path(struct req *r, struct span uri, struct span name)
+{
+	const struct core_loc *l = req_conf(r, &core_loc_mod);
+	struct span dir;
+
+	if (!l->alias || !l->alias_location || !l->alias_location->re)
+		return req_path_of(r, uri);
+	dir = req_path(r);
+	return dir.p ? arena_printf(&r->arena, "%.*s%.*s", SPAN_ARG(dir), SPAN_ARG(name)) : dir;
+}
+
 /* PHASE_AGAIN when the file is there, PHASE_NEXT when not, or a status. */
 static int index_try(struct req *r, struct span name, bool *dir_tested)
 {
@@ -104,7 +117,7 @@ static int index_try(struct req *r, struct span name, bool *dir_tested)
 
 	if (!uri.p)
 		return req_fail(r, FAIL_NO_MEMORY);
-	path = req_path_of(r, uri);
+	path = index_path(r, uri, name);
 	if (!path.p && !r->vars.failed)
 		return 403;
 	if (!path.p || !file_ask_init(&ask, r, path))
