@@ -118,6 +118,10 @@ int proxy_ssl_done(struct conf_call *c, struct proxy_conf *conf)
 			return CONF_ERR;
 		t->passwords = ssl_passwords(c, text, &t->npasswords);
 	}
+	if ((s->certificate && !s->certificate->constant) ||
+	    (s->certificate_key && !s->certificate_key->constant))
+		return conf_error(c, 0,
+				  "variables in \"proxy_ssl_certificate\" are not supported yet");
 	if (s->certificate && s->certificate->constant && s->certificate->source.n) {
 		if (!s->certificate_key)
 			return conf_error(c, 0,
