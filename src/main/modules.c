@@ -14,6 +14,7 @@
 	X(rewrite_module)                                                                          \
 	X(map_module)                                                                              \
 	X(stub_status_module)                                                                      \
+	X(access_module)                                                                           \
 	X(upstream_module)                                                                         \
 	X(proxy_module)                                                                            \
 	X(try_files_module)                                                                        \

@@ -207,6 +207,14 @@ static struct log_buf *buf_of(const struct log_file *f)
 	return b;
 }
 
+/* All threads write at the same moments, so that a file's lines come in bunches that belong together. */
+static uint64_t due_of(const struct log_file *f)
+{
+	uint64_t every = (uint64_t)f->flush_ms;
+
+	return every ? (io_now_ms() / every + 1) * every : UINT64_MAX;
+}
+
 /* Memory for lines and a place in the queue. */
 static bool buf_open(struct log_buf *b, struct snapshot *s)
 {
@@ -226,7 +234,7 @@ static bool buf_open(struct log_buf *b, struct snapshot *s)
 		io_turn_end_arm(&mine.turn_end);
 		return true;
 	}
-	b->due_ms = b->file.flush_ms ? io_now_ms() + (uint64_t)b->file.flush_ms : UINT64_MAX;
+	b->due_ms = due_of(&b->file);
 	list_push(&mine.later, &b->waiting);
 	if (first || b->due_ms < mine.timer.at)
 		tick_start();

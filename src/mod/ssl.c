@@ -217,7 +217,7 @@ static int file_read(struct ssl_build *b, const struct ssl_file *f, const char *
 
 static int read_certs(struct ssl_build *b, const struct ssl_conf *conf)
 {
-	struct tls_cert *certs = arena_zalloc(&b->arena, conf->certs.n * sizeof(*certs));
+	struct tls_cert *certs = arena_zalloc(&b->arena, (conf->certs.n + 1) * sizeof(*certs));
 
 	if (!certs)
 		return build_error(b, NULL, "out of memory");
@@ -262,7 +262,7 @@ static int read_passwords(struct ssl_build *b, const struct ssl_conf *conf)
 
 static int read_ticket_keys(struct ssl_build *b, const struct ssl_conf *conf)
 {
-	struct span *v = arena_zalloc(&b->arena, conf->ticket_keys.n * sizeof(*v));
+	struct span *v = arena_zalloc(&b->arena, (conf->ticket_keys.n + 1) * sizeof(*v));
 
 	if (!v)
 		return build_error(b, NULL, "out of memory");
