@@ -10,7 +10,12 @@
 
 static void test_forms(void **state)
 {
-	static const struct { struct span s; bool modified; int kind; int64_t seconds; } good[] = {
+	static const struct {
+		struct span s;
+		bool modified;
+		int kind;
+		int64_t seconds;
+	} good[] = {
 		{SPAN_INIT("1h"), false, EXPIRES_ACCESS, 3600},
 		{SPAN_INIT("+1h30m"), false, EXPIRES_ACCESS, 5400},
 		{SPAN_INIT("-1"), false, EXPIRES_ACCESS, -1},
@@ -23,10 +28,16 @@ static void test_forms(void **state)
 		{SPAN_INIT("max"), false, EXPIRES_MAX, 0},
 		{SPAN_INIT("off"), false, EXPIRES_OFF, 0},
 	};
-	static const struct { struct span s; bool modified; } bad[] = {
-		{SPAN_INIT(""), false}, {SPAN_INIT("-"), false}, {SPAN_INIT("x"), false}, {SPAN_INIT("1x"), false},
-		{SPAN_INIT("@25h"), false}, {SPAN_INIT("@-3h"), false}, {SPAN_INIT("@3h"), true}, {SPAN_INIT("epoch"), true},
-		{SPAN_INIT("off"), true}, {SPAN_INIT("modified"), false}, {SPAN_INIT("--1"), false},
+	static const struct {
+		struct span s;
+		bool modified;
+	} bad[] = {
+		{SPAN_INIT(""), false},	    {SPAN_INIT("-"), false},
+		{SPAN_INIT("x"), false},    {SPAN_INIT("1x"), false},
+		{SPAN_INIT("@25h"), false}, {SPAN_INIT("@-3h"), false},
+		{SPAN_INIT("@3h"), true},   {SPAN_INIT("epoch"), true},
+		{SPAN_INIT("off"), true},   {SPAN_INIT("modified"), false},
+		{SPAN_INIT("--1"), false},
 	};
 	struct expires e;
 
@@ -68,7 +79,8 @@ static void test_when(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_when)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms),
+					   cmocka_unit_test(test_when)};
 
 	setenv("TZ", "UTC", 1);
 	tzset();

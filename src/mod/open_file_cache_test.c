@@ -45,8 +45,12 @@ static struct file_ask ask_for(const char *name)
 	char *p = names[name_turn++ % 8];
 	int n = snprintf(p, sizeof(names[0]), "%s/%s", dir, name);
 
-	return (struct file_ask){
-		.path = span_make(p, (size_t)n), .max = 10, .inactive_s = 20, .valid_s = 60, .min_uses = 1, .generation = 1};
+	return (struct file_ask){.path = span_make(p, (size_t)n),
+				 .max = 10,
+				 .inactive_s = 20,
+				 .valid_s = 60,
+				 .min_uses = 1,
+				 .generation = 1};
 }
 
 static void put(const char *name, const char *text)
@@ -321,8 +325,15 @@ static void test_status(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(test_without_cache), CASE(test_hit), CASE(test_valid), CASE(test_errors), CASE(test_min_uses),
-		CASE(test_max_and_inactive), CASE(test_test_and_directories), CASE(test_symlinks), CASE(test_status),
+		CASE(test_without_cache),
+		CASE(test_hit),
+		CASE(test_valid),
+		CASE(test_errors),
+		CASE(test_min_uses),
+		CASE(test_max_and_inactive),
+		CASE(test_test_and_directories),
+		CASE(test_symlinks),
+		CASE(test_status),
 	};
 	int rc;
 

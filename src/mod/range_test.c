@@ -39,7 +39,8 @@ static void steps_close(struct body *b)
 
 static struct body *steps_init(struct steps *s, size_t step, size_t end)
 {
-	static const struct body_ops ops = {.next = steps_next, .ready = steps_ready, .close = steps_close};
+	static const struct body_ops ops = {
+		.next = steps_next, .ready = steps_ready, .close = steps_close};
 
 	*s = (struct steps){.body = {.ops = &ops, .length = 20}, .step = step, .end = end};
 	return &s->body;
@@ -102,29 +103,34 @@ static void test_short_source(void **state)
 
 	(void)state;
 	arena_init(&a, 1 << 20);
-	assert_string_equal(drain(range_body_init(&b, &a, steps_init(&s, 4, 8), &cut, 1), -1), "34567!");
+	assert_string_equal(drain(range_body_init(&b, &a, steps_init(&s, 4, 8), &cut, 1), -1),
+			    "34567!");
 	arena_fini(&a);
 }
 
 static void test_framing(void **state)
 {
 	static const struct byte_range v[] = {{0, 2}, {5, 7}, {18, 20}};
-	static const char want[] = "\r\n--B\r\nContent-Type: text/x\r\nContent-Range: bytes 0-1/20\r\n\r\n01"
-				   "\r\n--B\r\nContent-Type: text/x\r\nContent-Range: bytes 5-6/20\r\n\r\n56"
-				   "\r\n--B\r\nContent-Type: text/x\r\nContent-Range: bytes 18-19/20\r\n\r\nij"
-				   "\r\n--B--\r\n";
+	static const char want[] =
+		"\r\n--B\r\nContent-Type: text/x\r\nContent-Range: bytes 0-1/20\r\n\r\n01"
+		"\r\n--B\r\nContent-Type: text/x\r\nContent-Range: bytes 5-6/20\r\n\r\n56"
+		"\r\n--B\r\nContent-Type: text/x\r\nContent-Range: bytes 18-19/20\r\n\r\nij"
+		"\r\n--B--\r\n";
 	struct arena a;
 
 	(void)state;
 	arena_init(&a, 1 << 20);
 	for (size_t step = 1; step <= 20; step++) {
 		int64_t total;
-		struct range_cut *cuts = range_multipart(&a, v, 3, 20, SPAN("text/x"), SPAN("B"), &total);
+		struct range_cut *cuts =
+			range_multipart(&a, v, 3, 20, SPAN("text/x"), SPAN("B"), &total);
 		struct range_body b;
 		struct steps s;
 
 		assert_int_equal(total, sizeof(want) - 1);
-		assert_string_equal(drain(range_body_init(&b, &a, steps_init(&s, step, 20), cuts, 4), -1), want);
+		assert_string_equal(
+			drain(range_body_init(&b, &a, steps_init(&s, step, 20), cuts, 4), -1),
+			want);
 		assert_int_equal(b.body.length, total);
 	}
 	arena_fini(&a);
@@ -132,7 +138,8 @@ static void test_framing(void **state)
 
 static void test_any_order(void **state)
 {
-	struct range_cut cuts[] = {{.start = 10, .end = 13}, {.start = 2, .end = 4}, {.start = 1, .end = 20}};
+	struct range_cut cuts[] = {
+		{.start = 10, .end = 13}, {.start = 2, .end = 4}, {.start = 1, .end = 20}};
 	struct range_body b;
 	struct steps s;
 	struct arena a;
@@ -177,8 +184,9 @@ static void test_file(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_single), cmocka_unit_test(test_short_source), cmocka_unit_test(test_framing),
-		cmocka_unit_test(test_any_order), cmocka_unit_test(test_file),
+		cmocka_unit_test(test_single),	cmocka_unit_test(test_short_source),
+		cmocka_unit_test(test_framing), cmocka_unit_test(test_any_order),
+		cmocka_unit_test(test_file),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
