@@ -2,7 +2,6 @@
  * upstream answers it has compared itself. */
 #include "http/range.h"
 #include "mod/mods.h"
-#include "mod/refuse.h"
 #include "serve/core.h"
 #include "serve/req.h"
 
@@ -39,7 +38,7 @@ static enum fail not_modified_filter(struct req *r, struct resp *resp)
 		make_304(r, resp);
 		return FAIL_OK;
 	case 412:
-		return refuse_answer(r, 412);
+		return FAIL_PRECONDITION;
 	default:
 		return FAIL_OK;
 	}

@@ -3,7 +3,6 @@
 #include "io/loop.h"
 #include "io/sys.h"
 #include "mod/mods.h"
-#include "mod/refuse.h"
 #include "serve/core.h"
 #include "serve/req.h"
 
@@ -202,9 +201,9 @@ static bool ranges_ascend(const struct byte_range *v, size_t n)
 static enum fail range_refuse(struct req *r, int64_t length)
 {
 	struct span value = arena_printf(&r->arena, "bytes */%lld", (long long)length);
-	enum fail f = value.p ? refuse_answer(r, 416) : FAIL_NO_MEMORY;
+	enum fail f = value.p ? hdrs_set(&r->resp.headers, HDR_CONTENT_RANGE, value) : FAIL_NO_MEMORY;
 
-	return f == FAIL_OK ? hdrs_add_id(&r->resp.headers, HDR_CONTENT_RANGE, value) : f;
+	return f == FAIL_OK ? FAIL_RANGE : f;
 }
 
 /* Puts the cutter in front of the body; a body that was there for HEAD may be missing. */

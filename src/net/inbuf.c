@@ -48,7 +48,7 @@ bool inbuf_reserve(struct inbuf *b, size_t size, const char **from)
 	char *p;
 
 	if (from)
-		*from = b->p + b->start;
+		*from = b->p ? b->p + b->start : NULL;
 	if (size <= b->cap) {
 		if (b->start) {
 			memmove(b->p, b->p + b->start, n);

@@ -72,7 +72,7 @@ struct inbuf {
 #define INBUF_MAX (1u << 20)
 static inline struct span inbuf_span(const struct inbuf *b)
 {
-	return (struct span){b->p + b->start, b->end - b->start};
+	return (struct span){b->p ? b->p + b->start : NULL, b->end - b->start};
 }
 static inline size_t inbuf_len(const struct inbuf *b)
 {

@@ -246,7 +246,7 @@ enum fail proxy_uri(struct req *r, const struct proxy_pass *pass, const struct p
 		return FAIL_OK;
 	}
 	/* A rewrite with break that left the location: the new URI is sent as it is. */
-	if (base.n && span_starts(r->uri, pass->location))
+	if (base.n && r->valid_location && span_starts(r->uri, pass->location))
 		rest = span_cut(r->uri, pass->location.n, r->uri.n);
 	else
 		base = (struct span){0};

@@ -19,7 +19,7 @@ static _Thread_local struct {
 	bool ready, draining;
 	struct conn_counters counters;
 } conns;
-void (*conns_empty)(void);
+_Thread_local void (*conns_empty)(void);
 
 static _Atomic uint64_t conn_numbers;
 static struct conn_counters *_Atomic all_counters[THREADS_MAX];
@@ -346,7 +346,12 @@ static MAY_SUSPEND bool conn_proxy_line(struct conn *c, uint64_t deadline)
 static struct tls_ctx *conn_pick_tls(void *arg, struct span sni)
 {
 	struct http_port *port = arg;
-	struct server *s = vnames_find(port, sni, NULL);
+	char lower[256];
+	struct server *s;
+
+	for (size_t i = 0; i < sni.n && i < sizeof(lower); i++)
+		lower[i] = ascii_lower(sni.p[i]);
+	s = vnames_find(port, sni.n < sizeof(lower) ? span_make(lower, sni.n) : SPAN(""), NULL);
 
 	return s->tls ? s->tls : port->default_server->tls;
 }

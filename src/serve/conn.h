@@ -69,7 +69,7 @@ void conns_drain(void); /* idle ones close, busy ones finish without keep-alive 
 void conns_abort(void); /* busy ones are cancelled, all close */
 unsigned conns_count(void);
 bool conns_draining(void);
-extern void (*conns_empty)(void); /* called when the last one closes while draining; may be NULL */
+extern _Thread_local void (*conns_empty)(void); /* called when the last one closes while draining; may be NULL */
 void conns_thread_fini(void);
 
 /* Written by their thread, read by any: relaxed atomics, which cost nothing on the writing side. */

@@ -221,6 +221,11 @@ static int location_duplicate(struct conf_call *c, enum location_kind kind, stru
 		bool same = (o->kind == LOC_EXACT) == (kind == LOC_EXACT) && !is_regex(o->kind);
 
 		if (same && span_eq(o->name, name)) {
+			if (kind == LOC_NAMED) { /* nginx says nothing and takes the first */
+				conf_warn(c, 1, "duplicate location \"%.*s\", the first one counts",
+					  SPAN_ARG(name));
+				return CONF_OK;
+			}
 			conf_error(c, 1, "duplicate location \"%.*s\"", SPAN_ARG(name));
 			return conf_remedy(c, "the first one is in %.*s:%u",
 					   SPAN_ARG(o->file->path), o->line);
@@ -252,6 +257,21 @@ int core_location_block(struct conf_call *c)
 	return conf_apply(c, l->scope);
 }
 
+/* Here, and only here, case does not matter. */
+static enum http_method limit_except_method(struct span word)
+{
+	char upper[16];
+	enum http_method m;
+
+	if (word.n > sizeof(upper))
+		return METHOD_OTHER;
+	for (size_t i = 0; i < word.n; i++)
+		upper[i] =
+			word.p[i] >= 'a' && word.p[i] <= 'z' ? (char)(word.p[i] - 32) : word.p[i];
+	m = http_method_of(span_make(upper, word.n));
+	return m == METHOD_TRACE || m == METHOD_CONNECT ? METHOD_OTHER : m;
+}
+
 int core_limit_except_block(struct conf_call *c)
 {
 	struct location *in = location_of(c->scope), *l;
@@ -259,7 +279,7 @@ int core_limit_except_block(struct conf_call *c)
 	if (in->limit_except_scope)
 		return conf_error(c, 0, "\"limit_except\" directive is duplicate");
 	for (unsigned i = 1; i <= conf_nargs(c); i++) {
-		enum http_method m = http_method_of(conf_arg(c, i));
+		enum http_method m = limit_except_method(conf_arg(c, i));
 
 		if (m == METHOD_OTHER)
 			return conf_error(c, i, "invalid method \"%.*s\"",
@@ -293,8 +313,12 @@ struct regex *conf_regex(struct conf_call *c, unsigned word, struct span text, b
 	unsigned group;
 
 	if (!re) {
-		conf_error(c, word, "pcre2_compile() failed: %s in \"%.*s\" at \"%.*s\"", err,
-			   SPAN_ARG(text), SPAN_ARG(span_cut(text, at, text.n)));
+		if (at >= text.n)
+			conf_error(c, word, "pcre2_compile() failed: %s in \"%.*s\"", err,
+				   SPAN_ARG(text));
+		else
+			conf_error(c, word, "pcre2_compile() failed: %s in \"%.*s\" at \"%.*s\"",
+				   err, SPAN_ARG(text), SPAN_ARG(span_cut(text, at, text.n)));
 		return NULL;
 	}
 	snapshot_on_free(c->ctx->snapshot, regex_release, re);

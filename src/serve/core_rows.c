@@ -141,7 +141,7 @@ static const struct conf_row loc_rows[] = {
 	 .min = 0,
 	 .max = 0,
 	 .kind = CONF_BLOCK,
-	 .flags = CONF_EARLY,
+	 .flags = CONF_EARLY | CONF_MULTI,
 	 .set = types_set,
 	 .help = "Extensions and their types."},
 	MCUSTOM("error_page", IF_WHERE, 2, 255, CONF_MULTI, error_page_set,

@@ -56,9 +56,9 @@ static int root_or_alias(struct conf_call *c, bool alias)
 	if (loc && l->alias_location == loc)
 		return conf_error(c, 0,
 				  l->alias == alias ? "\"%s\" directive is duplicate"
-						    : "\"%s\" directive is duplicate, \"alias\" or "
-						      "\"root\" was specified earlier",
-				  alias ? "alias" : "root");
+						    : "\"%s\" directive is duplicate, \"%s\" "
+						      "directive was specified earlier",
+				  alias ? "alias" : "root", l->alias ? "alias" : "root");
 	if (!alias && path.n > 1 && path.p[path.n - 1] == '/')
 		path.n--;
 	l->root = path_template(c, path);
@@ -138,15 +138,16 @@ int temp_path_make(struct conf_call *c, void *arg)
 int temp_path_set(struct conf_call *c)
 {
 	struct core_loc *l = conf_mine(c);
-	uint64_t v;
+	uint64_t v, sum = 0;
 
 	if (!l)
 		return CONF_ERR;
 	l->client_body_temp_path = conf_path(c->ctx, conf_arg(c, 1), false);
 	memset(l->client_body_temp_levels, 0, sizeof(l->client_body_temp_levels));
 	for (unsigned i = 2; i <= conf_nargs(c); i++) {
-		if (!span_to_u64(conf_arg(c, i), 3, &v) || v == 0)
-			return conf_error(c, i, "invalid value \"%.*s\"", SPAN_ARG(conf_arg(c, i)));
+		if (!span_to_u64(conf_arg(c, i), 10, &v) || v == 0 || (sum += v) > 10)
+			return conf_error(c, i,
+					  "\"client_body_temp_path\" directive invalid value");
 		l->client_body_temp_levels[i - 2] = (int)v;
 	}
 	return conf_later(c, CONF_LINK_LAST, temp_path_make, l);
@@ -186,12 +187,11 @@ int error_page_set(struct conf_call *c)
 		l->error_pages = NULL;
 		l->nerror_pages = l->error_pages_cap = 0;
 	}
-	has = error_page_overwrite(c, codes, &overwrite);
+	overwrite = -1;
+	has = codes > 1 ? error_page_overwrite(c, codes, &overwrite) : 0;
 	if (has < 0)
 		return CONF_ERR;
 	codes -= (unsigned)has;
-	if (codes < 1)
-		return conf_error(c, 0, "invalid number of arguments in \"error_page\" directive");
 	uri = tmpl_compile(c, last);
 	if (!uri)
 		return CONF_ERR;
@@ -199,11 +199,11 @@ int error_page_set(struct conf_call *c)
 		struct error_page *e;
 		uint64_t v;
 
-		if (!span_to_u64(conf_arg(c, i), 599, &v))
+		if (!span_to_u64(conf_arg(c, i), INT32_MAX, &v))
 			return conf_error(c, i, "invalid value \"%.*s\"", SPAN_ARG(conf_arg(c, i)));
 		if (v == 499)
 			return conf_error(c, i, "invalid value \"499\"");
-		if (v < 300)
+		if (v < 300 || v > 599)
 			return conf_error(c, i, "value \"%.*s\" must be between 300 and 599",
 					  SPAN_ARG(conf_arg(c, i)));
 		e = ARENA_PUSH(c->ctx->arena, l->error_pages, &l->nerror_pages,

@@ -116,7 +116,7 @@ static void head_limits(struct head_reader *hr)
 static MAY_SUSPEND enum fail head_fill(struct head_reader *hr)
 {
 	struct conn *c = hr->c;
-	const char *from = c->in.p + c->in.start;
+	const char *from = NULL;
 	size_t have = inbuf_len(&c->in), want = have < hr->start_size ? hr->start_size : have * 2;
 	ssize_t n;
 
@@ -164,7 +164,7 @@ static MAY_SUSPEND enum fail head_read(struct head_reader *hr)
 static enum fail head_keep(struct head_reader *hr)
 {
 	struct req *r = &hr->h->req;
-	const char *from = hr->c->in.p + hr->c->in.start;
+	const char *from = inbuf_span(&hr->c->in).p;
 
 	if (r->in.chunked || r->in.content_length > 0 || r->in.upgrade ||
 	    r->in.method == METHOD_CONNECT) {

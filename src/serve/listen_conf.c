@@ -16,21 +16,34 @@ struct listen_word {
 	int last_port; /* of a range; 0: none */
 };
 
-static bool port_range(struct span s, int *first, int *last)
+/* "80" or "80-90". NULL, or what nginx calls the mistake. */
+static const char *port_range(struct span s, int *first, int *last)
 {
 	ssize_t dash = span_find_char(s, '-', 0);
 	uint64_t a, b;
 
 	*last = 0;
 	if (!span_to_u64(dash < 0 ? s : span_cut(s, 0, (size_t)dash), 65535, &a) || a == 0)
-		return false;
+		return "port";
 	*first = (int)a;
 	if (dash < 0)
-		return true;
+		return NULL;
 	if (!span_to_u64(span_cut(s, (size_t)dash + 1, s.n), 65535, &b) || b < a)
-		return false;
+		return "port range";
 	*last = (int)b;
-	return true;
+	return NULL;
+}
+
+/* A word that begins with a number and has no host can only be a port or a range of them. */
+static bool is_port_word(struct span w)
+{
+	ssize_t dash = span_find_char(w, '-', 0);
+	struct span first = dash < 0 ? w : span_cut(w, 0, (size_t)dash);
+
+	for (size_t i = 0; i < first.n; i++)
+		if (first.p[i] < '0' || first.p[i] > '9')
+			return false;
+	return first.n > 0;
 }
 
 static void wildcard(struct net_addr *a, int port)
@@ -59,9 +72,24 @@ static int listen_resolve(struct conf_call *c, struct span host, int port, struc
 	return CONF_OK;
 }
 
+static int listen_wrong(struct conf_call *c, const char *what)
+{
+	return conf_error(c, 1, "%s in \"%.*s\" of the \"listen\" directive", what,
+			  SPAN_ARG(conf_arg(c, 1)));
+}
+
+static int listen_port(struct conf_call *c, struct span s, int *port, struct listen_word *lw)
+{
+	const char *wrong = port_range(s, port, &lw->last_port);
+
+	if (!wrong)
+		return CONF_OK;
+	return listen_wrong(c, strcmp(wrong, "port") ? "invalid port range" : "invalid port");
+}
+
 static int listen_address(struct conf_call *c, struct listen_word *lw)
 {
-	struct span w = conf_arg(c, 1), host = w, text;
+	struct span w = conf_arg(c, 1), host = w;
 	ssize_t colon = span_rfind_char(w, ':');
 	int port = 80;
 
@@ -69,24 +97,23 @@ static int listen_address(struct conf_call *c, struct listen_word *lw)
 		lw->n = 1;
 		return addr_parse(w, 0, &lw->addrs[0])
 			       ? CONF_OK
-			       : conf_error(c, 1, "no path in the unix domain socket \"%.*s\"",
-					    SPAN_ARG(w));
+			       : listen_wrong(c, "no path in the unix domain socket");
 	}
-	if (port_range(w, &port, &lw->last_port)) {
+	if (is_port_word(w)) {
+		if (listen_port(c, w, &port, lw) != CONF_OK)
+			return CONF_ERR;
 		wildcard(&lw->addrs[lw->n++], port);
 		return CONF_OK;
 	}
-	port = 80;
+	if (span_find_char(w, '/', 0) >= 0 || (w.n && w.p[0] == '[' && !memchr(w.p, ']', w.n)))
+		return listen_wrong(c, "invalid host");
 	if (colon >= 0 && (w.p[0] != '[' || (colon > 0 && w.p[colon - 1] == ']'))) {
 		host = span_cut(w, 0, (size_t)colon);
-		if (!port_range(span_cut(w, (size_t)colon + 1, w.n), &port, &lw->last_port))
-			return conf_error(c, 1,
-					  "invalid port in \"%.*s\" of the \"listen\" directive",
-					  SPAN_ARG(w));
+		if (listen_port(c, span_cut(w, (size_t)colon + 1, w.n), &port, lw) != CONF_OK)
+			return CONF_ERR;
 	}
 	if (!host.n)
-		return conf_error(c, 1, "no host in \"%.*s\" of the \"listen\" directive",
-				  SPAN_ARG(w));
+		return listen_wrong(c, "no host");
 	if (span_eq(host, SPAN("*"))) {
 		wildcard(&lw->addrs[lw->n++], port);
 		return CONF_OK;
@@ -97,11 +124,8 @@ static int listen_address(struct conf_call *c, struct listen_word *lw)
 		return CONF_OK;
 	}
 	if (host.p[0] == '[')
-		return conf_error(c, 1,
-				  "invalid IPv6 address in \"%.*s\" of the \"listen\" directive",
-				  SPAN_ARG(w));
-	text = host;
-	return listen_resolve(c, text, port, lw);
+		return listen_wrong(c, "invalid IPv6 address");
+	return listen_resolve(c, host, port, lw);
 }
 
 /* ---- the parameters ---- */
@@ -151,7 +175,7 @@ static bool opt_keepalive(struct span v, struct listen_spec *s)
 			return false;
 		s->keepcnt = (int)n;
 	}
-	return i > 0 && !v.n;
+	return v.p == NULL && (s->keepidle || s->keepintvl || s->keepcnt);
 }
 
 static bool opt_size(struct span w, const char *name, int *out)
@@ -159,7 +183,7 @@ static bool opt_size(struct span w, const char *name, int *out)
 	struct span v;
 	int64_t n;
 
-	if (!conf_param(w, name, &v) || !conf_parse_size(v, &n) || n <= 0 || n > INT32_MAX)
+	if (!conf_param(w, name, &v) || !conf_parse_size(v, &n) || n < 0 || n > INT32_MAX)
 		return false;
 	*out = (int)n;
 	return true;
@@ -192,7 +216,7 @@ static bool listen_flag(struct span w, struct listen_opts *o)
 	return false;
 }
 
-static int listen_option(struct conf_call *c, unsigned i, struct listen_opts *o, int family)
+static int listen_option(struct conf_call *c, unsigned i, struct listen_opts *o)
 {
 	struct span w = conf_arg(c, i), v;
 	struct listen_spec *s = &o->spec;
@@ -200,14 +224,10 @@ static int listen_option(struct conf_call *c, unsigned i, struct listen_opts *o,
 
 	if (listen_flag(w, o))
 		return CONF_OK;
-	if (conf_param(w, "ipv6only", &v)) {
-		if (family != AF_INET6)
-			return conf_error(c, i,
-					  "ipv6only is not supported on addr \"%.*s\", ignored",
-					  SPAN_ARG(conf_arg(c, 1)));
+	if (conf_param(w, "ipv6only", &v) && span_starts(v, SPAN("o"))) {
 		if (!conf_parse_flag(v, &on))
 			return conf_error(c, i, "invalid ipv6only flags \"%.*s\"", SPAN_ARG(v));
-		s->ipv6only = on;
+		s->ipv6only = on; /* means nothing on an IPv4 address, as in nginx */
 		s->ipv6only_set = o->set = true;
 		return CONF_OK;
 	}
@@ -221,7 +241,6 @@ static int listen_option(struct conf_call *c, unsigned i, struct listen_opts *o,
 	o->set = true;
 	if (opt_number(w, "backlog", 1, INT32_MAX, &s->backlog) ||
 	    opt_number(w, "fastopen", 0, INT32_MAX, &s->fastopen) ||
-	    opt_number(w, "setfib", 0, INT32_MAX, &s->setfib) ||
 	    opt_size(w, "rcvbuf", &s->rcvbuf) || opt_size(w, "sndbuf", &s->sndbuf))
 		return CONF_OK;
 	if (span_starts(w, SPAN("backlog=")) || span_starts(w, SPAN("rcvbuf=")) ||
@@ -348,7 +367,7 @@ int listen_set(struct conf_call *c)
 	if (listen_address(c, &lw) != CONF_OK)
 		return CONF_ERR;
 	for (unsigned i = 2; i <= conf_nargs(c); i++)
-		if (listen_option(c, i, &o, lw.addrs[0].sa.sa_family) != CONF_OK)
+		if (listen_option(c, i, &o) != CONF_OK)
 			return CONF_ERR;
 	for (size_t i = 0; i < lw.n; i++) {
 		int port = addr_port(&lw.addrs[i].sa);
@@ -424,6 +443,8 @@ static int server_name_word(struct conf_call *c, unsigned i, struct server *s)
 		gethostname(host, sizeof(host) - 1);
 		w = span_of(host);
 	}
+	if (w.n && ((w.p[0] == '*' && (w.n < 3 || w.p[1] != '.')) || (w.p[0] == '.' && w.n < 2)))
+		return conf_error(c, i, "server name \"%.*s\" is invalid", SPAN_ARG(w));
 	if (span_find_char(w, '/', 0) >= 0)
 		conf_warn(c, i, "server name \"%.*s\" has suspicious symbols", SPAN_ARG(w));
 	w = lower(c, w);
@@ -435,11 +456,6 @@ static int server_name_word(struct conf_call *c, unsigned i, struct server *s)
 	} else if (w.n > 2 && w.p[w.n - 1] == '*' && w.p[w.n - 2] == '.') {
 		n->kind = NAME_WILD_TAIL;
 	}
-	if (span_find_char(n->kind == NAME_WILD_TAIL ? span_cut(w, 0, w.n - 1)
-						     : span_cut(w, n->kind == NAME_WILD_HEAD, w.n),
-			   '*', 0) >= 0)
-		return conf_error(c, i, "invalid server name or wildcard \"%.*s\" on %.*s",
-				  SPAN_ARG(w), SPAN_ARG(SPAN("this server")));
 	if (n->kind == NAME_EXACT && w.n && w.p[w.n - 1] == '.')
 		n->text.n--;
 	return CONF_OK;

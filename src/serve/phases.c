@@ -49,7 +49,8 @@ static MAY_SUSPEND int phase_access(struct req *r)
 
 static MAY_SUSPEND int phase_content(struct req *r)
 {
-	int (*handler)(struct req * r) = r->location ? location_handler(r->location) : NULL;
+	const struct location *l = location_of(r->scope); /* limit_except may have its own */
+	int (*handler)(struct req * r) = l ? location_handler(l) : NULL;
 	int rc;
 
 	if (handler)
@@ -217,12 +218,15 @@ static MAY_SUSPEND void finish(struct req *r, int rc)
 	}
 	f = respond(r);
 	if (f != FAIL_OK && !r->head_sent) {
-		/* a filter or the head failed: one try to say so */
-		int status = req_fail(r, f);
+		/* a filter or the head failed, or a filter refuses: one try to say so */
+		bool refused = f == FAIL_PRECONDITION || f == FAIL_RANGE;
+		int status = refused ? fail_status(f) : req_fail(r, f);
 
-		r->error_page = true;
 		r->error_status = 0;
-		r->keep_alive = false;
+		if (!refused) {
+			r->error_page = true;
+			r->keep_alive = false;
+		}
 		if (status != 499 && settle(r, status) == PHASE_DONE)
 			f = respond(r);
 	}

@@ -112,7 +112,7 @@ struct server *vnames_find(const struct http_port *port, struct span host, struc
 	const struct vnames *v = port->names;
 	struct server *s;
 
-	if (!v || !host.n || v->single)
+	if (!v || v->single)
 		return port->default_server;
 	s = vnames_hash_find(&v->exact, host);
 	if (!s)
@@ -273,6 +273,7 @@ int location_find(struct req *r)
 		l = r->server->root;
 	r->location = l;
 	r->scope = l->scope;
+	r->valid_location = true;
 	if (l->internal && !r->internal)
 		return 404;
 	return 0;

@@ -22,11 +22,14 @@ static int name_add(struct conf_call *c, struct hash *h, struct span key, struct
 	struct vname *v;
 
 	for (struct hash_node *n = hash_first(h, hv); n; n = hash_next(n)) {
-		if (span_eq(CONTAINER_OF(n, struct vname, node)->text, key)) {
+		const struct vname *o = CONTAINER_OF(n, struct vname, node);
+
+		if (!span_eq(o->text, key))
+			continue;
+		if (o->server != s)
 			conf_warn(c, 0, "conflicting server name \"%.*s\" on %.*s, ignored",
 				  SPAN_ARG(shown), SPAN_ARG(p->spec.name));
-			return CONF_OK;
-		}
+		return CONF_OK;
 	}
 	v = arena_zalloc(c->ctx->arena, sizeof(*v));
 	if (!v)
@@ -36,12 +39,23 @@ static int name_add(struct conf_call *c, struct hash *h, struct span key, struct
 	return hash_insert(h, &v->node, hv) ? CONF_OK : conf_error(c, 0, "out of memory");
 }
 
+/* A "*" may only be the first or the last label. */
+static bool wildcard_inside(const struct server_name *n)
+{
+	size_t from = n->kind == NAME_WILD_HEAD, to = n->text.n - (n->kind == NAME_WILD_TAIL);
+
+	return n->kind != NAME_REGEX && span_find_char(span_cut(n->text, from, to), '*', 0) >= 0;
+}
+
 static int name_register(struct conf_call *c, struct http_port *p, struct server *s,
 			 const struct server_name *n)
 {
 	struct vnames *v = p->names;
 	size_t i;
 
+	if (wildcard_inside(n))
+		return conf_error(c, 0, "invalid server name or wildcard \"%.*s\" on %.*s",
+				  SPAN_ARG(n->text), SPAN_ARG(p->spec.name));
 	switch (n->kind) {
 	case NAME_EXACT:
 		return name_add(c, &v->exact, n->text, s, p, n->text);
@@ -65,6 +79,17 @@ static int name_register(struct conf_call *c, struct http_port *p, struct server
 	}
 }
 
+/* One server, whose names capture nothing. */
+static bool port_is_single(const struct http_port *p)
+{
+	const struct server *s = CONTAINER_OF(p->members.next, struct port_server, link)->server;
+
+	for (size_t i = 0; i < s->nnames; i++)
+		if (s->server_names[i].kind == NAME_REGEX)
+			return false;
+	return p->members.next == p->members.prev;
+}
+
 static int port_names(struct conf_call *c, struct http_port *p)
 {
 	struct vnames *v = arena_zalloc(c->ctx->arena, sizeof(*v));
@@ -76,6 +101,9 @@ static int port_names(struct conf_call *c, struct http_port *p)
 	hash_init(&v->wild_head);
 	hash_init(&v->wild_tail);
 	p->names = v;
+	v->single = port_is_single(p);
+	if (v->single) /* nobody will look a name up, so, as in nginx, none can be wrong */
+		return CONF_OK;
 	list_each (l, &p->members) {
 		struct server *s = CONTAINER_OF(l, struct port_server, link)->server;
 		struct conf_call sc = *c;
@@ -86,7 +114,6 @@ static int port_names(struct conf_call *c, struct http_port *p)
 			if (name_register(&sc, p, s, &s->server_names[i]) != CONF_OK)
 				return CONF_ERR;
 	}
-	v->single = p->members.next == p->members.prev && !v->nregexes;
 	return CONF_OK;
 }
 

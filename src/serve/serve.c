@@ -22,11 +22,12 @@ static int open_one(struct http_port *p, struct opener *o, unsigned nthreads)
 	}
 	if (o->offline)
 		return CONF_OK;
-	if (!l)
+	if (!l) {
 		l = listener_new(&p->spec, fds, n);
-	if (!l)
-		return CONF_ERR;
-	l->accepted = conn_accepted;
+		if (!l)
+			return CONF_ERR;
+		l->accepted = conn_accepted;
+	}
 	p->listener = l;
 	return CONF_OK;
 }
@@ -119,7 +120,7 @@ void serve_shutdown(uint64_t timeout_ms, void (*done)(void))
 {
 	listeners_each(leave_unwanted, NULL);
 	conns_empty = done;
-	if (timeout_ms) {
+	if (timeout_ms && !shutdown_timer.link.next) {
 		timer_init(&shutdown_timer, shutdown_timeout);
 		timer_start(&co_sched.wheel, &shutdown_timer, io_now_ms() + timeout_ms);
 	}

@@ -120,6 +120,7 @@ static int page_answer(struct req *r, int status)
 	const struct core_loc *l = req_conf(r, &core_loc_mod);
 	int wire = status >= 494 && status <= 497 ? 400 : status;
 	struct span reason = http_reason(wire), title = page_title(status), text;
+	struct span content_range;
 	struct body_mem *m;
 	struct resp *resp;
 
@@ -135,7 +136,11 @@ static int page_answer(struct req *r, int status)
 			    SPAN_ARG(page_detail(status)), SPAN_ARG(server_token(l)),
 			    SPAN_ARG(page_padding(r, status, l)));
 	m = arena_alloc(&r->arena, sizeof(*m));
+	content_range = hdrs_value(&r->resp.headers, HDR_CONTENT_RANGE);
 	resp = req_answer(r, wire);
+	if (wire == 416 && content_range.n &&
+	    hdrs_add_id(&resp->headers, HDR_CONTENT_RANGE, content_range) != FAIL_OK)
+		return req_fail(r, FAIL_NO_MEMORY);
 	if (!m || !text.p)
 		return PHASE_DONE;
 	resp->content_type = SPAN("text/html");

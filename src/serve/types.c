@@ -35,8 +35,6 @@ static int types_node(struct conf_call *c, struct types_table *t, struct conf_no
 	struct conf_call at = *c;
 
 	at.node = node;
-	if (node->nwords < 2)
-		return conf_error(&at, 0, "invalid number of arguments in \"types\" directive");
 	for (unsigned i = 1; i < node->nwords; i++) {
 		struct span ext = node->words[i].text;
 		struct type_entry *e = types_lookup(t, ext);

@@ -3,6 +3,7 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <unistd.h>
+#include "http/base64.h"
 #include "http/date.h"
 #include "http/uri.h"
 #include "serve/conn.h"
@@ -162,8 +163,11 @@ GETTER(get_server_addr)
 	struct net_addr a;
 	char ip[ADDR_TEXT_MAX];
 
-	return conn_local(REQ_OF_VARS(v)->conn, &a) == 0 &&
-	       text(v, out, ip, addr_format_ip(&a.sa, ip, sizeof(ip)));
+	if (conn_local(REQ_OF_VARS(v)->conn, &a) < 0)
+		return false;
+	if (a.sa.sa_family == AF_UNIX)
+		return text(v, out, ip, addr_format(&a.sa, false, ip, sizeof(ip)));
+	return text(v, out, ip, addr_format_ip(&a.sa, ip, sizeof(ip)));
 }
 
 GETTER(get_server_port)
@@ -336,6 +340,27 @@ GETTER(get_request_body)
 	if (!r->buffered || r->buffered->fd >= 0)
 		return false;
 	*out = r->buffered->mem;
+	return true;
+}
+
+/* Of Basic credentials, whether or not somebody checked them: RFC 7617. */
+GETTER(get_remote_user)
+{
+	struct req *r = REQ_OF_VARS(v);
+	struct span auth = hdrs_value(&r->in.headers, HDR_AUTHORIZATION), text;
+	ssize_t colon;
+
+	if (r->remote_user.p) {
+		*out = r->remote_user;
+		return true;
+	}
+	if (!span_starts_nocase(auth, SPAN("Basic ")))
+		return false;
+	text = base64_decode(v->arena, span_trim(span_cut(auth, 6, auth.n)));
+	colon = text.p ? span_find_char(text, ':', 0) : -1;
+	if (colon < 0)
+		return false;
+	*out = r->remote_user = span_cut(text, 0, (size_t)colon);
 	return true;
 }
 
@@ -611,7 +636,7 @@ const struct var core_vars[] = {
 	V("request_filename", get_request_filename, NC),
 	V("server_name", get_server_name, NC),
 	REQ_SPAN("request_method", method_name, NC),
-	REQ_SPAN("remote_user", remote_user, NC),
+	V("remote_user", get_remote_user, NC),
 	V("bytes_sent", get_bytes_sent, NC),
 	V("body_bytes_sent", get_body_bytes_sent, NC),
 	V("pipe", get_pipe, 0),

@@ -1,0 +1,7 @@
+/* Base64 (RFC 4648 4 and 5). */
+#pragma once
+#include "base/arena.h"
+#include "base/span.h"
+
+/* Decodes either alphabet, padding optional at the end. p == NULL: malformed, or no memory. */
+struct span base64_decode(struct arena *a, struct span s);
