@@ -54,7 +54,7 @@ def answer(r):
                                        ("ETag", 'W/"e"'), ("Last-Modified", cases.OLD), ("Accept-Ranges", "none"), ("Link", "</x>")])
     if tail == "cookies":
         return response(body, headers=[("Set-Cookie", "one=1; Domain=back.example; Path=/app/x; HttpOnly"), ("Set-Cookie", "two=2; path=/; domain=.sub.back.example; Secure"),
-                                       ("Set-Cookie", "three=3"), ("Set-Cookie", "four; Max-Age=1; Path=/other/")])
+                                       ("Set-Cookie", "three=3"), ("Set-Cookie", "four=4; Max-Age=1; Path=/other/")])
     if "redirect/" in path:
         kind = path.rsplit("/", 1)[1]
         where = {"own": own + "/up/there?x=1", "relative": "/up/there", "else": "http://else.example/z", "none": "", "refresh": ""}[kind]
@@ -124,7 +124,7 @@ def send(server, q):
         want_close = r.get("Connection") == "close" or (r.version == "HTTP/1.1" and not r.complete)
         closes = c.closed(5) if want_close else None
     return {"status": r.status, "reason": r.reason, "version": r.version, "headers": headers(server, r), "body": clean(server, r.body),
-            "complete": r.complete, "closes": closes, "interim": [i.status for i in r.interim]}
+            "complete": r.complete, "closes": closes}
 
 
 IGNORED = {"date", "server"}
