@@ -9,7 +9,8 @@ struct access_rule {
 	bool deny, all, unix_only;
 };
 struct access_conf {
-	const struct conf_scope *scope; /* whose rules these are: the first one in a block drops the inherited ones */
+	const struct conf_scope *scope; /* whose rules these are: the first one in a block drops the
+					   inherited ones */
 	struct access_rule *rules;
 	size_t n, cap;
 };
@@ -81,12 +82,14 @@ static int access_phase(struct req *r)
 #define ACCESS_WHERE (IN_HTTP_ALL | IN_LIMIT_EXCEPT)
 
 static const struct conf_row rows[] = {
-	MCUSTOM("allow", ACCESS_WHERE, 1, 1, CONF_MULTI, access_set, "Let these clients in: a network, an address, unix: or all."),
+	MCUSTOM("allow", ACCESS_WHERE, 1, 1, CONF_MULTI, access_set,
+		"Let these clients in: a network, an address, unix: or all."),
 	MCUSTOM("deny", ACCESS_WHERE, 1, 1, CONF_MULTI, access_set, "Keep these clients out."),
 	MEND,
 };
 
-static struct conf_mod access_mod = {.name = "access", .size = sizeof(struct access_conf), .rows = rows};
+static struct conf_mod access_mod = {
+	.name = "access", .size = sizeof(struct access_conf), .rows = rows};
 static struct conf_mod *const confs[] = {&access_mod, NULL};
 
 const struct http_module access_module = {

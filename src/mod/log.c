@@ -7,26 +7,26 @@
 #include "serve/conn.h"
 #include "serve/syslog.h"
 
-#define ACCESS_LOG   "logs/access.log"
-#define GZIP_BUFFER  65536
-#define BUFFER_MAX   (64 << 20)
-#define PATH_SIZE    4096
+#define ACCESS_LOG  "logs/access.log"
+#define GZIP_BUFFER 65536
+#define BUFFER_MAX  (64 << 20)
+#define PATH_SIZE   4096
 
 struct access_log {
 	struct log_file file;
-	struct tmpl *path;         /* with variables; else NULL */
-	struct syslog *syslog;     /* or this */
+	struct tmpl *path;     /* with variables; else NULL */
+	struct syslog *syslog; /* or this */
 	struct log_format *format;
 	struct span format_name;
-	struct tmpl *cond;         /* if=; NULL: always */
-	bool opened;               /* of the default one */
+	struct tmpl *cond; /* if=; NULL: always */
+	bool opened;	   /* of the default one */
 };
 
 struct log_conf {
 	struct access_log **logs;
 	size_t n, cap;
 	bool off;
-	struct access_log *dflt;   /* what holds when nothing is said */
+	struct access_log *dflt; /* what holds when nothing is said */
 };
 
 static struct conf_mod log_conf_mod;
@@ -68,7 +68,8 @@ static int format_set(struct conf_call *c)
 		return conf_error(c, 0, "out of memory");
 	f->name = conf_arg(c, 1);
 	if (format_find(m, f->name))
-		return conf_error(c, 1, "duplicate \"log_format\" name \"%.*s\"", SPAN_ARG(f->name));
+		return conf_error(c, 1, "duplicate \"log_format\" name \"%.*s\"",
+				  SPAN_ARG(f->name));
 	if (conf_param(conf_arg(c, 2), "escape", &how)) {
 		if (format_escape(c, f, how) != CONF_OK)
 			return CONF_ERR;
@@ -91,9 +92,10 @@ static struct log_format *format_combined(struct conf_call *c, struct http_main 
 	if (!f)
 		return NULL;
 	f->name = SPAN("combined");
-	if (log_format_compile_text(c, f,
-				    SPAN("$remote_addr - $remote_user [$time_local] \"$request\" $status "
-					 "$body_bytes_sent \"$http_referer\" \"$http_user_agent\"")) != CONF_OK)
+	if (log_format_compile_text(
+		    c, f,
+		    SPAN("$remote_addr - $remote_user [$time_local] \"$request\" $status "
+			 "$body_bytes_sent \"$http_referer\" \"$http_user_agent\"")) != CONF_OK)
 		return NULL;
 	list_push(&m->log_formats, &f->link);
 	return f;
@@ -105,7 +107,8 @@ static int log_link(struct conf_call *c, void *arg)
 	struct access_log *a = arg;
 	struct http_main *m = http_main_of(c->ctx);
 
-	a->format = span_eq(a->format_name, SPAN("combined")) ? format_combined(c, m) : format_find(m, a->format_name);
+	a->format = span_eq(a->format_name, SPAN("combined")) ? format_combined(c, m)
+							      : format_find(m, a->format_name);
 	if (!a->format)
 		return conf_error(c, 2, "unknown log format \"%.*s\"", SPAN_ARG(a->format_name));
 	return CONF_OK;
@@ -122,7 +125,8 @@ static int log_open(struct conf_call *c, unsigned word, struct log_file *f, stru
 		return CONF_ERR;
 	f->fd = o->ops->open_log(o, f->path);
 	if (f->fd < 0)
-		return conf_error(c, word, "open() \"%.*s\" failed (%d: %s)", SPAN_ARG(f->path), -f->fd, strerror(-f->fd));
+		return conf_error(c, word, "open() \"%.*s\" failed (%d: %s)", SPAN_ARG(f->path),
+				  -f->fd, strerror(-f->fd));
 	return CONF_OK;
 }
 
@@ -175,21 +179,26 @@ static int log_place(struct conf_call *c, struct access_log *a)
 	if (span_find_char(name, '$', 0) < 0)
 		return log_open(c, 1, &a->file, name);
 	if (name.n && name.p[0] != '/' && name.p[0] != '$')
-		name = arena_printf(c->ctx->arena, "%.*s%.*s", SPAN_ARG(c->ctx->prefix), SPAN_ARG(name));
+		name = arena_printf(c->ctx->arena, "%.*s%.*s", SPAN_ARG(c->ctx->prefix),
+				    SPAN_ARG(name));
 	a->path = tmpl_compile_text(c, 1, name);
 	return a->path ? CONF_OK : CONF_ERR;
 }
 
 /* The same file written in two ways would tear lines apart. */
-static int log_conflicts(struct conf_call *c, const struct log_conf *conf, const struct access_log *a)
+static int log_conflicts(struct conf_call *c, const struct log_conf *conf,
+			 const struct access_log *a)
 {
 	for (size_t i = 0; i + 1 < conf->n; i++) {
 		const struct log_file *o = &conf->logs[i]->file;
 
 		if (o->path.n && span_eq(o->path, a->file.path) &&
-		    (o->buffer != a->file.buffer || o->flush_ms != a->file.flush_ms || o->gzip != a->file.gzip))
-			return conf_error(c, 1, "access_log \"%.*s\" already defined with conflicting parameters",
-					  SPAN_ARG(a->file.path));
+		    (o->buffer != a->file.buffer || o->flush_ms != a->file.flush_ms ||
+		     o->gzip != a->file.gzip))
+			return conf_error(
+				c, 1,
+				"access_log \"%.*s\" already defined with conflicting parameters",
+				SPAN_ARG(a->file.path));
 	}
 	return CONF_OK;
 }
@@ -199,7 +208,8 @@ static int log_check(struct conf_call *c, const struct log_conf *conf, const str
 	const struct log_file *f = &a->file;
 
 	if (f->flush_ms && !f->buffer)
-		return conf_error(c, 1, "no buffer is defined for access_log \"%.*s\"", SPAN_ARG(conf_arg(c, 1)));
+		return conf_error(c, 1, "no buffer is defined for access_log \"%.*s\"",
+				  SPAN_ARG(conf_arg(c, 1)));
 	if (f->buffer && a->path)
 		return conf_error(c, 1, "buffered logs cannot have variables in name");
 	if (f->buffer && a->syslog)
@@ -222,7 +232,8 @@ static int access_log_set(struct conf_call *c)
 	if (span_eq(conf_arg(c, 1), SPAN("off"))) {
 		conf->off = true;
 		return conf_nargs(c) == 1 ? CONF_OK
-					  : conf_error(c, 2, "invalid parameter \"%.*s\"", SPAN_ARG(conf_arg(c, 2)));
+					  : conf_error(c, 2, "invalid parameter \"%.*s\"",
+						       SPAN_ARG(conf_arg(c, 2)));
 	}
 	a = arena_zalloc(c->ctx->arena, sizeof(*a));
 	slot = a ? ARENA_PUSH(c->ctx->arena, conf->logs, &conf->n, &conf->cap) : NULL;
@@ -287,10 +298,12 @@ static void log_to_path(struct req *r, const struct access_log *a)
 	char name[PATH_SIZE];
 	int rc = -EINVAL;
 
-	if (!r->vars.failed && path.n && !path_climbs(path) && span_to_cstr(path, name, sizeof(name)))
+	if (!r->vars.failed && path.n && !path_climbs(path) &&
+	    span_to_cstr(path, name, sizeof(name)))
 		rc = log_file_once(name, span_make(line.p, line.n));
 	if (rc < 0)
-		req_log(r, LOG_CRIT, -rc, "open() \"%.*s\" failed while logging request", SPAN_ARG(path));
+		req_log(r, LOG_CRIT, -rc, "open() \"%.*s\" failed while logging request",
+			SPAN_ARG(path));
 }
 
 static bool wanted(struct req *r, const struct access_log *a)
@@ -355,7 +368,9 @@ static int cache_set(struct conf_call *c)
 			  (conf_param(w, "valid", &v) && conf_parse_sec(v, &n));
 
 		if (!ok)
-			return conf_error(c, i, "invalid \"open_log_file_cache\" parameter \"%.*s\"", SPAN_ARG(w));
+			return conf_error(c, i,
+					  "invalid \"open_log_file_cache\" parameter \"%.*s\"",
+					  SPAN_ARG(w));
 	}
 	return CONF_OK;
 }
@@ -363,16 +378,27 @@ static int cache_set(struct conf_call *c)
 static const struct conf_row rows[] = {
 	MCUSTOM("log_format", IN_HTTP, 2, 255, CONF_MULTI | CONF_NO_DROP, format_set,
 		"A format of lines: name, escape=default|json|none, text with variables."),
-	{.name = "access_log", .where = IN_HTTP_ALL | IN_IF_LOCATION | IN_LIMIT_EXCEPT, .min = 1, .max = 255,
-	 .kind = CONF_CUSTOM, .flags = CONF_MULTI, .set = access_log_set, .def_text = ACCESS_LOG " combined",
-	 .help = "A file or syslog: for a line per request, its format, buffer=, flush=, gzip=, if=; or off."},
+	{.name = "access_log",
+	 .where = IN_HTTP_ALL | IN_IF_LOCATION | IN_LIMIT_EXCEPT,
+	 .min = 1,
+	 .max = 255,
+	 .kind = CONF_CUSTOM,
+	 .flags = CONF_MULTI,
+	 .set = access_log_set,
+	 .def_text = ACCESS_LOG " combined",
+	 .help = "A file or syslog: for a line per request, its format, buffer=, flush=, gzip=, "
+		 "if=; or off."},
 	MCUSTOM("open_log_file_cache", IN_HTTP_ALL, 1, 4, 0, cache_set,
 		"Accepted; a log with variables in its name is opened for each line."),
 	MEND,
 };
 
 static struct conf_mod log_conf_mod = {
-	.name = "access_log", .size = sizeof(struct log_conf), .rows = rows, .init = log_init, .done = log_done,
+	.name = "access_log",
+	.size = sizeof(struct log_conf),
+	.rows = rows,
+	.init = log_init,
+	.done = log_done,
 	.done_where = IN_SERVER,
 };
 

@@ -1,5 +1,8 @@
 /* Formats of lines: compiling, and the building of lines. */
 #include <stdio.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 #include "base/pool.h"
 #include "io/loop.h"
 #include "mod/log.h"
@@ -7,7 +10,7 @@
 #include "serve/req.h"
 
 struct log_part {
-	struct span text;   /* constant text; get and var are not set */
+	struct span text;				/* constant text; get and var are not set */
 	void (*put)(struct log_line *l, struct req *r); /* what every line has: no slot, no arena */
 	struct var *var;
 };
@@ -72,22 +75,58 @@ static bool plain(char c)
 	return (uint8_t)c >= 0x20 && (uint8_t)c < 0x7f && c != '"' && c != '\\';
 }
 
-static void escape_default(struct log_line *l, struct span s)
+static inline char *escape_char(char *at, char c)
 {
 	static const char hex[] = "0123456789ABCDEF";
+
+	if (likely(plain(c))) {
+		*at++ = c;
+		return at;
+	}
+	*at++ = '\\';
+	*at++ = 'x';
+	*at++ = hex[(uint8_t)c >> 4];
+	*at++ = hex[(uint8_t)c & 15];
+	return at;
+}
+
+#ifdef __SSE2__
+/* Copies 16 bytes when none of them needs an escape. */
+static inline bool copy_plain(char *to, const char *from)
+{
+	__m128i v = _mm_loadu_si128((const __m128i *)from);
+	__m128i bad = _mm_cmplt_epi8(v, _mm_set1_epi8(0x20)); /* signed: the high half too */
+
+	bad = _mm_or_si128(bad, _mm_cmpeq_epi8(v, _mm_set1_epi8(0x7f)));
+	bad = _mm_or_si128(bad, _mm_cmpeq_epi8(v, _mm_set1_epi8('"')));
+	bad = _mm_or_si128(bad, _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
+	if (_mm_movemask_epi8(bad))
+		return false;
+	_mm_storeu_si128((__m128i *)to, v);
+	return true;
+}
+#else
+static inline bool copy_plain(char *to, const char *from)
+{
+	return false;
+}
+#endif
+
+static void escape_default(struct log_line *l, struct span s)
+{
 	char *p = log_line_room(l, 4 * s.n), *at = p;
+	size_t i = 0;
 
 	if (!p)
 		return;
-	for (size_t i = 0; i < s.n; i++) {
-		if (likely(plain(s.p[i]))) {
-			*at++ = s.p[i];
+	while (i < s.n) {
+		if (s.n - i >= 16 && copy_plain(at, s.p + i)) {
+			at += 16;
+			i += 16;
 			continue;
 		}
-		*at++ = '\\';
-		*at++ = 'x';
-		*at++ = hex[(uint8_t)s.p[i] >> 4];
-		*at++ = hex[(uint8_t)s.p[i] & 15];
+		for (size_t end = MIN_OF(i + 16, s.n); i < end; i++)
+			at = escape_char(at, s.p[i]);
 	}
 	l->n += (size_t)(at - p);
 }
@@ -136,7 +175,8 @@ static void put_remote_addr(struct log_line *l, struct req *r)
 	char *p = log_line_room(l, ADDR_TEXT_MAX);
 
 	if (p)
-		l->n += addr_format_ip(r->realip.len ? &r->realip.sa : conn_peer(r->conn), p, ADDR_TEXT_MAX);
+		l->n += addr_format_ip(r->realip.len ? &r->realip.sa : conn_peer(r->conn), p,
+				       ADDR_TEXT_MAX);
 }
 
 static void put_time_local(struct log_line *l, struct req *r)
@@ -151,7 +191,8 @@ static void put_time_iso8601(struct log_line *l, struct req *r)
 
 static void put_seconds(struct log_line *l, uint64_t ms)
 {
-	char text[4] = {'.', (char)('0' + ms % 1000 / 100), (char)('0' + ms % 100 / 10), (char)('0' + ms % 10)};
+	char text[4] = {'.', (char)('0' + ms % 1000 / 100), (char)('0' + ms % 100 / 10),
+			(char)('0' + ms % 10)};
 
 	line_number(l, ms / 1000);
 	log_line_add(l, span_make(text, 4));
@@ -170,7 +211,8 @@ static void put_request_time(struct log_line *l, struct req *r)
 static void put_status(struct log_line *l, struct req *r)
 {
 	unsigned s = (unsigned)(r->status ? r->status : r->resp.status);
-	char text[3] = {(char)('0' + s / 100 % 10), (char)('0' + s / 10 % 10), (char)('0' + s % 10)};
+	char text[3] = {(char)('0' + s / 100 % 10), (char)('0' + s / 10 % 10),
+			(char)('0' + s % 10)};
 
 	log_line_add(l, span_make(text, 3));
 }
@@ -190,7 +232,10 @@ static void put_connection(struct log_line *l, struct req *r)
 	line_number(l, r->conn->number);
 }
 
-static const struct { struct span name; void (*put)(struct log_line *l, struct req *r); } common[] = {
+static const struct {
+	struct span name;
+	void (*put)(struct log_line *l, struct req *r);
+} common[] = {
 	{SPAN_INIT("remote_addr"), put_remote_addr},
 	{SPAN_INIT("time_local"), put_time_local},
 	{SPAN_INIT("time_iso8601"), put_time_iso8601},
@@ -238,8 +283,10 @@ static int add_variable(struct conf_call *c, struct log_format *f, unsigned word
 	return p->var ? CONF_OK : CONF_ERR;
 }
 
-/* The '$' is at *at, which becomes the index behind the variable. Unlike in other directives $1 is a name. */
-static int compile_dollar(struct conf_call *c, struct log_format *f, unsigned word, struct span s, size_t *at)
+/* The '$' is at *at, which becomes the index behind the variable. Unlike in other directives $1 is
+ * a name. */
+static int compile_dollar(struct conf_call *c, struct log_format *f, unsigned word, struct span s,
+			  size_t *at)
 {
 	size_t i = *at + 1, from;
 	bool bracket = i < s.n && s.p[i] == '{';
@@ -290,7 +337,8 @@ int log_format_compile_text(struct conf_call *c, struct log_format *f, struct sp
 
 /* ---- building ---- */
 
-static void put_variable(const struct log_format *f, const struct var *var, struct req *r, struct log_line *l)
+static void put_variable(const struct log_format *f, const struct var *var, struct req *r,
+			 struct log_line *l)
 {
 	bool found;
 	struct span s = var_get(&r->vars, var, &found);

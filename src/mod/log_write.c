@@ -9,17 +9,18 @@
 #include "io/loop.h"
 #include "mod/log.h"
 
-#define BLOCK_SIZE   16384 /* bytes of what waits for the end of a turn */
-#define BLOCKS_KEPT  8
-#define TICK_MS      1000
-#define COMPLAIN_MS  60000
-#define BUCKETS      64
+#define BLOCK_SIZE  16384 /* bytes of what waits for the end of a turn */
+#define BLOCKS_KEPT 8
+#define TICK_MS	    1000
+#define COMPLAIN_MS 60000
+#define BUCKETS	    64
 
-/* Lines for one descriptor. Never freed before the thread ends; memory for lines only while there are some. */
+/* Lines for one descriptor. Never freed before the thread ends; memory for lines only while there
+ * are some. */
 struct log_buf {
-	struct log_buf *chain;    /* of its bucket */
-	struct list waiting;      /* there is something to write */
-	struct log_file file;     /* path: a copy */
+	struct log_buf *chain;	   /* of its bucket */
+	struct list waiting;	   /* there is something to write */
+	struct log_file file;	   /* path: a copy */
 	struct snapshot *snapshot; /* keeps the descriptor open; NULL: empty */
 	char *p;
 	size_t n, cap;
@@ -207,7 +208,8 @@ static struct log_buf *buf_of(const struct log_file *f)
 	return b;
 }
 
-/* All threads write at the same moments, so that a file's lines come in bunches that belong together. */
+/* All threads write at the same moments, so that a file's lines come in bunches that belong
+ * together. */
 static uint64_t due_of(const struct log_file *f)
 {
 	uint64_t every = (uint64_t)f->flush_ms;

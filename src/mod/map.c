@@ -29,7 +29,8 @@ static struct tmpl *map_regex_find(struct map *m, struct req *r, struct span s)
 		for (size_t k = 0; k < x->nvars; k++) {
 			int from = r->caps[2 * x->groups[k]], to = r->caps[2 * x->groups[k] + 1];
 
-			var_set(&r->vars, x->vars[k], from < 0 ? SPAN("") : span_cut(s, (size_t)from, (size_t)to));
+			var_set(&r->vars, x->vars[k],
+				from < 0 ? SPAN("") : span_cut(s, (size_t)from, (size_t)to));
 		}
 		return x->value;
 	}
@@ -64,13 +65,15 @@ static int map_default(struct conf_call *c, struct map *m, struct tmpl *value)
 
 static int map_regex_add(struct conf_call *c, struct map *m, struct span text, struct tmpl *value)
 {
-	struct map_regex *x = ARENA_PUSH(c->ctx->arena, m->table.regexes, &m->table.nregexes, &m->table.regexes_cap);
+	struct map_regex *x = ARENA_PUSH(c->ctx->arena, m->table.regexes, &m->table.nregexes,
+					 &m->table.regexes_cap);
 	bool nocase = text.n && text.p[0] == '*';
 
 	if (!x)
 		return conf_error(c, 0, "out of memory");
 	*x = (struct map_regex){.value = value};
-	x->re = conf_regex(c, 0, span_cut(text, nocase, text.n), nocase, &x->vars, &x->groups, &x->nvars);
+	x->re = conf_regex(c, 0, span_cut(text, nocase, text.n), nocase, &x->vars, &x->groups,
+			   &x->nvars);
 	return x->re ? CONF_OK : CONF_ERR;
 }
 
@@ -93,7 +96,8 @@ static int map_line(struct conf_call *c, struct map *m)
 	struct span key = conf_arg(c, 0);
 	struct tmpl *value;
 
-	if (conf_nargs(c) == 0 && (span_eq(key, SPAN("hostnames")) || span_eq(key, SPAN("volatile"))))
+	if (conf_nargs(c) == 0 &&
+	    (span_eq(key, SPAN("hostnames")) || span_eq(key, SPAN("volatile"))))
 		return CONF_OK;
 	if (conf_nargs(c) != 1)
 		return conf_error(c, 0, "invalid number of the map parameters");
@@ -139,7 +143,9 @@ static int map_set(struct conf_call *c)
 		return conf_error(c, 2, "invalid variable name \"%.*s\"", SPAN_ARG(name));
 	map_flags(c->node, m, &flags);
 	m->source = tmpl_compile(c, 1);
-	m->var = m->source ? var_define(c, conf_var_table(c->scope), span_cut(name, 1, name.n), flags) : NULL;
+	m->var = m->source
+			 ? var_define(c, conf_var_table(c->scope), span_cut(name, 1, name.n), flags)
+			 : NULL;
 	if (!m->var)
 		return CONF_ERR;
 	m->var->get = map_get;
@@ -156,7 +162,9 @@ static int map_set(struct conf_call *c)
 }
 
 static const struct conf_row rows[] = {
-	MDATA("map", IN_HTTP, 2, 2, CONF_MULTI, map_set, "A variable that depends on others: source, variable, and lines of value and result."),
+	MDATA("map", IN_HTTP, 2, 2, CONF_MULTI, map_set,
+	      "A variable that depends on others: source, variable, and lines of value and "
+	      "result."),
 	MIGNORED("map_hash_max_size", IN_HTTP, 1, 1, "Tables size themselves."),
 	MIGNORED("map_hash_bucket_size", IN_HTTP, 1, 1, "Tables size themselves."),
 	MEND,

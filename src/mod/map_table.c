@@ -17,7 +17,8 @@ void map_table_fini(struct map_table *t)
 
 static void *find(const struct hash *h, struct span key)
 {
-	for (struct hash_node *n = hash_first(h, hash_bytes_nocase(key.p, key.n)); n; n = hash_next(n)) {
+	for (struct hash_node *n = hash_first(h, hash_bytes_nocase(key.p, key.n)); n;
+	     n = hash_next(n)) {
 		struct map_entry *e = CONTAINER_OF(n, struct map_entry, node);
 
 		if (span_eq_nocase(e->key, key))
@@ -45,10 +46,15 @@ static int add(struct map_table *t, struct hash *h, struct arena *a, struct span
 static int add_host(struct map_table *t, struct arena *a, struct span key, void *value)
 {
 	bool head = span_starts(key, SPAN("*.")), tail = span_ends(key, SPAN(".*"));
-	struct span rest = span_cut(key, head ? 2 : key.n && key.p[0] == '.' ? 1 : 0, tail ? key.n - 2 : key.n);
+	struct span rest = span_cut(key,
+				    head		       ? 2
+				    : key.n && key.p[0] == '.' ? 1
+							       : 0,
+				    tail ? key.n - 2 : key.n);
 	int rc;
 
-	if (!rest.n || (head && tail) || span_find_char(rest, '*', 0) >= 0 || span_find(rest, SPAN("..")) >= 0)
+	if (!rest.n || (head && tail) || span_find_char(rest, '*', 0) >= 0 ||
+	    span_find(rest, SPAN("..")) >= 0)
 		return -EINVAL;
 	if (head)
 		return add(t, &t->wild_head, a, span_cut(key, 1, key.n), value);
@@ -70,7 +76,8 @@ int map_table_add(struct map_table *t, struct arena *a, struct span key, void *v
 /* Fewer and fewer labels in front: the longest one wins. */
 static void *find_head(const struct map_table *t, struct span key)
 {
-	for (ssize_t dot = span_find_char(key, '.', 0); dot >= 0; dot = span_find_char(key, '.', (size_t)dot + 1)) {
+	for (ssize_t dot = span_find_char(key, '.', 0); dot >= 0;
+	     dot = span_find_char(key, '.', (size_t)dot + 1)) {
 		void *v = dot > 0 ? find(&t->wild_head, span_cut(key, (size_t)dot, key.n)) : NULL;
 
 		if (v)

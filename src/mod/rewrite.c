@@ -40,7 +40,8 @@ static struct rewrite_op *op_new(struct conf_call *c, enum rewrite_kind kind)
 	return op;
 }
 
-int rewrite_regex_new(struct conf_call *c, unsigned word, struct span text, bool nocase, struct rewrite_regex *out)
+int rewrite_regex_new(struct conf_call *c, unsigned word, struct span text, bool nocase,
+		      struct rewrite_regex *out)
 {
 	out->text = text;
 	out->re = conf_regex(c, word, text, nocase, &out->vars, &out->groups, &out->nvars);
@@ -51,7 +52,8 @@ int rewrite_regex_new(struct conf_call *c, unsigned word, struct span text, bool
 
 static bool is_absolute(struct span s)
 {
-	return span_starts(s, SPAN("http://")) || span_starts(s, SPAN("https://")) || span_starts(s, SPAN("$scheme"));
+	return span_starts(s, SPAN("http://")) || span_starts(s, SPAN("https://")) ||
+	       span_starts(s, SPAN("$scheme"));
 }
 
 static int rule_flag(struct conf_call *c, struct rewrite_rule *rule)
@@ -126,7 +128,8 @@ static int return_set(struct conf_call *c)
 		text = 1;
 	} else if (!span_to_u64(code, 999, &status) || status < 200) {
 		conf_error(c, 1, "invalid return code \"%.*s\"", SPAN_ARG(code));
-		return conf_remedy(c, "a code is a number from 200 to 999; a lone URL begins with http://, https:// or $scheme");
+		return conf_remedy(c, "a code is a number from 200 to 999; a lone URL begins with "
+				      "http://, https:// or $scheme");
 	}
 	op->ret.status = (int)status;
 	if (text > conf_nargs(c))
@@ -149,7 +152,8 @@ static bool get_unset(struct var_ctx *v, const struct var *self, struct span *ou
 	const struct rewrite_conf *conf = req_conf(r, &rewrite_mod);
 
 	if (conf->warn)
-		req_log(r, LOG_WARN, 0, "using uninitialized \"%.*s\" variable", SPAN_ARG(self->name));
+		req_log(r, LOG_WARN, 0, "using uninitialized \"%.*s\" variable",
+			SPAN_ARG(self->name));
 	*out = SPAN("");
 	return true;
 }
@@ -163,7 +167,8 @@ static int set_set(struct conf_call *c)
 		return CONF_ERR;
 	if (name.n < 2 || name.p[0] != '$')
 		return conf_error(c, 1, "invalid variable name \"%.*s\"", SPAN_ARG(name));
-	op->set.var = var_define(c, conf_var_table(c->scope), span_cut(name, 1, name.n), VAR_CHANGEABLE | VAR_WEAK);
+	op->set.var = var_define(c, conf_var_table(c->scope), span_cut(name, 1, name.n),
+				 VAR_CHANGEABLE | VAR_WEAK);
 	if (!op->set.var)
 		return CONF_ERR;
 	if (!op->set.var->get)
@@ -201,24 +206,30 @@ static int if_set(struct conf_call *c)
 
 static const struct conf_row rows[] = {
 	MCUSTOM("rewrite", REWRITE_WHERE, 2, 3, CONF_MULTI, rewrite_set,
-		"Change the URI when it matches: expression, replacement, and last, break, redirect or permanent."),
-	MCUSTOM("return", REWRITE_WHERE, 1, 2, CONF_MULTI, return_set, "Answer at once: a code, a code and a text or URL, or a URL."),
-	MCUSTOM("break", REWRITE_WHERE, 0, 0, CONF_MULTI, break_set, "End the rewrite directives of this block."),
+		"Change the URI when it matches: expression, replacement, and last, break, "
+		"redirect or permanent."),
+	MCUSTOM("return", REWRITE_WHERE, 1, 2, CONF_MULTI, return_set,
+		"Answer at once: a code, a code and a text or URL, or a URL."),
+	MCUSTOM("break", REWRITE_WHERE, 0, 0, CONF_MULTI, break_set,
+		"End the rewrite directives of this block."),
 	MCUSTOM("set", REWRITE_WHERE, 2, 2, CONF_MULTI, set_set, "Give a variable a value."),
-	MBLOCK("if", IN_SERVER | IN_LOCATION, 1, 255, if_set, "What holds when a condition is true."),
+	MBLOCK("if", IN_SERVER | IN_LOCATION, 1, 255, if_set,
+	       "What holds when a condition is true."),
 	MFLAG("rewrite_log", IN_HTTP | REWRITE_WHERE, struct rewrite_conf, log, false,
 	      "Log what the rewrite directives did, at level notice."),
-	MFLAG("uninitialized_variable_warn", IN_HTTP | REWRITE_WHERE, struct rewrite_conf, warn, true,
-	      "Log the use of variables that were never set."),
+	MFLAG("uninitialized_variable_warn", IN_HTTP | REWRITE_WHERE, struct rewrite_conf, warn,
+	      true, "Log the use of variables that were never set."),
 	MEND,
 };
 
-struct conf_mod rewrite_mod = {.name = "rewrite", .size = sizeof(struct rewrite_conf), .rows = rows};
+struct conf_mod rewrite_mod = {
+	.name = "rewrite", .size = sizeof(struct rewrite_conf), .rows = rows};
 
 static struct conf_mod *const confs[] = {&rewrite_mod, NULL};
 
 const struct http_module rewrite_module = {
 	.name = "rewrite",
 	.confs = confs,
-	.phase = {[PHASE_SERVER_REWRITE] = rewrite_server_phase, [PHASE_REWRITE] = rewrite_location_phase},
+	.phase = {[PHASE_SERVER_REWRITE] = rewrite_server_phase,
+		  [PHASE_REWRITE] = rewrite_location_phase},
 };

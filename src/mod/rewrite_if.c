@@ -6,10 +6,11 @@
 
 /* ---- parsing ---- */
 
-/* The words between the parentheses, which may be glued to the first and last one or stand alone. */
+/* The words between the parentheses, which may be glued to the first and last one or stand alone.
+ */
 struct cond_words {
 	unsigned first, last; /* of the node's words */
-	struct span *v;       /* all words of the node, without the parentheses */
+	struct span *v;	      /* all words of the node, without the parentheses */
 };
 
 static int cond_words(struct conf_call *c, struct cond_words *w)
@@ -29,12 +30,14 @@ static int cond_words(struct conf_call *c, struct cond_words *w)
 	if (!w->v[1].n)
 		w->first++;
 	if (w->first > last || !w->v[last].n || w->v[last].p[w->v[last].n - 1] != ')')
-		return conf_error(c, last, "invalid condition \"%.*s\"", SPAN_ARG(conf_arg(c, last)));
+		return conf_error(c, last, "invalid condition \"%.*s\"",
+				  SPAN_ARG(conf_arg(c, last)));
 	w->v[last].n--;
 	if (!w->v[last].n)
 		w->last--;
 	if (w->last < w->first)
-		return conf_error(c, last, "invalid condition \"%.*s\"", SPAN_ARG(conf_arg(c, last)));
+		return conf_error(c, last, "invalid condition \"%.*s\"",
+				  SPAN_ARG(conf_arg(c, last)));
 	return CONF_OK;
 }
 
@@ -45,9 +48,13 @@ static int bad_condition(struct conf_call *c, const struct cond_words *w)
 
 static int cond_operator(struct conf_call *c, const struct cond_words *w, struct rewrite_if *out)
 {
-	static const struct { struct span text; enum rewrite_cond cond; bool nocase; } ops[] = {
-		{SPAN_INIT("="), COND_EQUAL, false},    {SPAN_INIT("!="), COND_NOT_EQUAL, false},
-		{SPAN_INIT("~"), COND_MATCH, false},    {SPAN_INIT("~*"), COND_MATCH, true},
+	static const struct {
+		struct span text;
+		enum rewrite_cond cond;
+		bool nocase;
+	} ops[] = {
+		{SPAN_INIT("="), COND_EQUAL, false},	 {SPAN_INIT("!="), COND_NOT_EQUAL, false},
+		{SPAN_INIT("~"), COND_MATCH, false},	 {SPAN_INIT("~*"), COND_MATCH, true},
 		{SPAN_INIT("!~"), COND_NO_MATCH, false}, {SPAN_INIT("!~*"), COND_NO_MATCH, true},
 	};
 	struct span op = w->v[w->first + 1], arg = w->v[w->last];
@@ -116,7 +123,8 @@ int rewrite_if_parse(struct conf_call *c, struct rewrite_if *out)
 	first = w.v[w.first];
 	if (first.n > 1 && first.p[0] == '$')
 		return cond_variable(c, &w, out);
-	if ((first.n == 2 && first.p[0] == '-') || (first.n == 3 && first.p[0] == '!' && first.p[1] == '-'))
+	if ((first.n == 2 && first.p[0] == '-') ||
+	    (first.n == 3 && first.p[0] == '!' && first.p[1] == '-'))
 		return cond_file(c, &w, out);
 	return bad_condition(c, &w);
 }

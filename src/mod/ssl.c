@@ -1,5 +1,5 @@
-/* TLS towards clients: the ssl_* directives, from files to a struct tls_ctx per server; the check of client certificates; the
- * $ssl_* variables. */
+/* TLS towards clients: the ssl_* directives, from files to a struct tls_ctx per server; the check
+ * of client certificates; the $ssl_* variables. */
 #include <stdio.h>
 #include <string.h>
 #include "conf/opener.h"
@@ -8,7 +8,7 @@
 #include "serve/route.h"
 
 struct ssl_file {
-	struct span path;       /* as written */
+	struct span path;	/* as written */
 	struct conf_node *node; /* where */
 };
 struct ssl_files {
@@ -31,7 +31,7 @@ struct ssl_conf {
 	size_t ncommands, commands_cap;
 };
 
-#define SSL_WHERE (IN_HTTP | IN_SERVER)
+#define SSL_WHERE	   (IN_HTTP | IN_SERVER)
 #define DEFAULT_CACHE_SIZE (10 << 20)
 
 /* ---- directives ---- */
@@ -101,10 +101,12 @@ static int cache_shared(struct conf_call *c, struct ssl_conf *conf, unsigned i)
 	ssize_t colon = span_rfind_char(rest, ':');
 
 	name = colon > 0 ? span_cut(rest, 0, (size_t)colon) : SPAN("");
-	if (!name.n || !conf_parse_size(span_cut(rest, (size_t)colon + 1, rest.n), &conf->cache_size))
+	if (!name.n ||
+	    !conf_parse_size(span_cut(rest, (size_t)colon + 1, rest.n), &conf->cache_size))
 		return conf_error(c, i, "invalid session cache \"%.*s\"", SPAN_ARG(conf_arg(c, i)));
 	if (conf->cache_size < 32768)
-		return conf_error(c, i, "session cache \"%.*s\" is too small", SPAN_ARG(conf_arg(c, i)));
+		return conf_error(c, i, "session cache \"%.*s\" is too small",
+				  SPAN_ARG(conf_arg(c, i)));
 	conf->cache = TLS_CACHE_SHARED;
 	conf->cache_name = name;
 	return CONF_OK;
@@ -127,7 +129,8 @@ static int cache_set(struct conf_call *c)
 		} else if (span_eq(w, SPAN("none"))) {
 			conf->cache = TLS_CACHE_NONE;
 		} else if (span_eq(w, SPAN("builtin")) ||
-			   (span_starts(w, SPAN("builtin:")) && span_to_u64(span_cut(w, 8, w.n), INT32_MAX, &n) && n > 0)) {
+			   (span_starts(w, SPAN("builtin:")) &&
+			    span_to_u64(span_cut(w, 8, w.n), INT32_MAX, &n) && n > 0)) {
 			if (!shared)
 				conf->cache = TLS_CACHE_BUILTIN;
 		} else if (span_starts(w, SPAN("shared:"))) {
@@ -160,14 +163,16 @@ static int ssl_init(struct conf_call *c, void *arg)
 
 	/* N09: sessions are kept without being asked for */
 	conf->cache = TLS_CACHE_SHARED;
-	conf->cache_name = SPAN("\x01""default");
+	conf->cache_name = SPAN("\x01"
+				"default");
 	conf->cache_size = DEFAULT_CACHE_SIZE;
 	return CONF_OK;
 }
 
 /* ---- building ---- */
 
-/* While a server's context is made. What was read may be a key: it lives in an arena of its own and is wiped. */
+/* While a server's context is made. What was read may be a key: it lives in an arena of its own and
+ * is wiped. */
 struct ssl_build {
 	struct conf_call call; /* of the server; the node changes with what is reported */
 	struct arena arena;
@@ -176,7 +181,8 @@ struct ssl_build {
 	size_t nsecrets, secrets_cap;
 };
 
-static int build_error(struct ssl_build *b, const struct ssl_file *f, const char *fmt, ...) PRINTF_LIKE(3, 4);
+static int build_error(struct ssl_build *b, const struct ssl_file *f, const char *fmt, ...)
+	PRINTF_LIKE(3, 4);
 static int build_error(struct ssl_build *b, const struct ssl_file *f, const char *fmt, ...)
 {
 	struct conf_call c = f && f->node ? conf_call_on(&b->call, f->node) : b->call;
@@ -189,7 +195,8 @@ static int build_error(struct ssl_build *b, const struct ssl_file *f, const char
 	return conf_error(&c, f && f->node ? 1 : 0, "%.*s", SPAN_ARG(text));
 }
 
-static int file_read(struct ssl_build *b, const struct ssl_file *f, const char *what, struct span *text)
+static int file_read(struct ssl_build *b, const struct ssl_file *f, const char *what,
+		     struct span *text)
 {
 	struct conf_ctx *ctx = b->call.ctx;
 	struct span path, *secret;
@@ -206,8 +213,8 @@ static int file_read(struct ssl_build *b, const struct ssl_file *f, const char *
 		return CONF_ERR;
 	rc = ctx->opener->ops->read_file(ctx->opener, path, &b->arena, text);
 	if (rc < 0)
-		return build_error(b, f, "cannot load %s \"%.*s\": BIO_new_file() failed (%d: %s)", what, SPAN_ARG(path), -rc,
-				   strerror(-rc));
+		return build_error(b, f, "cannot load %s \"%.*s\": BIO_new_file() failed (%d: %s)",
+				   what, SPAN_ARG(path), -rc, strerror(-rc));
 	secret = ARENA_PUSH(&b->arena, b->secrets, &b->nsecrets, &b->secrets_cap);
 	if (!secret)
 		return build_error(b, f, "out of memory");
@@ -228,7 +235,8 @@ static int read_certs(struct ssl_build *b, const struct ssl_conf *conf)
 		certs[i].key_path = key->path;
 		if (file_read(b, cert, "certificate", &certs[i].cert) != CONF_OK)
 			return CONF_ERR;
-		if (span_starts(key->path, SPAN("engine:")) || span_starts(key->path, SPAN("store:")))
+		if (span_starts(key->path, SPAN("engine:")) ||
+		    span_starts(key->path, SPAN("store:")))
 			certs[i].key = key->path;
 		else if (file_read(b, key, "certificate key", &certs[i].key) != CONF_OK)
 			return CONF_ERR;
@@ -272,7 +280,8 @@ static int read_ticket_keys(struct ssl_build *b, const struct ssl_conf *conf)
 		if (file_read(b, f, "session ticket key", &v[i]) != CONF_OK)
 			return CONF_ERR;
 		if (v[i].n != 48 && v[i].n != 80)
-			return build_error(b, f, "\"%.*s\" must be 48 or 80 bytes", SPAN_ARG(f->path));
+			return build_error(b, f, "\"%.*s\" must be 48 or 80 bytes",
+					   SPAN_ARG(f->path));
 	}
 	b->tls.ticket_keys = v;
 	b->tls.nticket_keys = conf->ticket_keys.n;
@@ -281,9 +290,11 @@ static int read_ticket_keys(struct ssl_build *b, const struct ssl_conf *conf)
 
 static int read_all(struct ssl_build *b, const struct ssl_conf *conf)
 {
-	if (read_certs(b, conf) != CONF_OK || read_passwords(b, conf) != CONF_OK || read_ticket_keys(b, conf) != CONF_OK ||
+	if (read_certs(b, conf) != CONF_OK || read_passwords(b, conf) != CONF_OK ||
+	    read_ticket_keys(b, conf) != CONF_OK ||
 	    file_read(b, &conf->dhparam, "DH parameters", &b->tls.dhparam) != CONF_OK ||
-	    file_read(b, &conf->client_ca, "client certificate authorities", &b->tls.client_ca) != CONF_OK ||
+	    file_read(b, &conf->client_ca, "client certificate authorities", &b->tls.client_ca) !=
+		    CONF_OK ||
 	    file_read(b, &conf->trusted, "trusted certificates", &b->tls.trusted) != CONF_OK)
 		return CONF_ERR;
 	return file_read(b, &conf->crl, "certificate revocation list", &b->tls.crl);
@@ -291,7 +302,8 @@ static int read_all(struct ssl_build *b, const struct ssl_conf *conf)
 
 static void fill(struct tls_conf *t, const struct ssl_conf *conf)
 {
-	static const struct span alpn[] = {SPAN_INIT("http/1.1"), SPAN_INIT("http/1.0"), SPAN_INIT("http/0.9")};
+	static const struct span alpn[] = {SPAN_INIT("http/1.1"), SPAN_INIT("http/1.0"),
+					   SPAN_INIT("http/0.9")};
 
 	t->server = true;
 	t->protocols = conf->protocols;
@@ -345,12 +357,15 @@ static int check_conf(struct ssl_build *b, const struct ssl_conf *conf)
 
 	if (conf->certs.n > conf->keys.n) {
 		last = &conf->certs.v[conf->certs.n - 1];
-		return build_error(b, last, "no \"ssl_certificate_key\" is defined for certificate \"%.*s\"",
+		return build_error(b, last,
+				   "no \"ssl_certificate_key\" is defined for certificate \"%.*s\"",
 				   SPAN_ARG(last->path));
 	}
-	if ((conf->verify == TLS_VERIFY_ON || conf->verify == TLS_VERIFY_OPTIONAL) && !conf->client_ca.path.n &&
-	    !conf->trusted.path.n)
-		return build_error(b, NULL, "no ssl_client_certificate or ssl_trusted_certificate for ssl_verify_client");
+	if ((conf->verify == TLS_VERIFY_ON || conf->verify == TLS_VERIFY_OPTIONAL) &&
+	    !conf->client_ca.path.n && !conf->trusted.path.n)
+		return build_error(b, NULL,
+				   "no ssl_client_certificate or ssl_trusted_certificate for "
+				   "ssl_verify_client");
 	return CONF_OK;
 }
 
@@ -388,7 +403,8 @@ static int no_certificate(struct conf_call *c, const struct server *s)
 {
 	struct conf_call sc = conf_call_on(c, s->scope->node);
 
-	return conf_error(&sc, 0, "no \"ssl_certificate\" is defined for the \"listen ... ssl\" directive");
+	return conf_error(&sc, 0,
+			  "no \"ssl_certificate\" is defined for the \"listen ... ssl\" directive");
 }
 
 /* A server without certificates is served with those of the default server. */
@@ -401,7 +417,7 @@ static int check_port(struct conf_call *c, const struct http_port *p)
 		return CONF_OK;
 	if (!dflt->reject)
 		return no_certificate(c, p->default_server);
-	list_each(l, &p->members) {
+	list_each (l, &p->members) {
 		const struct server *s = CONTAINER_OF(l, struct port_server, link)->server;
 
 		if (!has_tls(s, c->mod))
@@ -416,7 +432,7 @@ static int ssl_link(struct conf_call *c, void *arg)
 	struct list *l;
 	int rc = CONF_OK;
 
-	list_each(l, &m->servers)
+	list_each (l, &m->servers)
 		if (build_server(c, CONTAINER_OF(l, struct server, link)) != CONF_OK)
 			rc = CONF_ERR;
 	for (size_t i = 0; i < m->nports; i++)
@@ -457,7 +473,8 @@ static int ssl_check(struct req *r)
 		return PHASE_NEXT;
 	if (misdirected(r)) {
 		req_log(r, LOG_INFO, 0,
-			"client attempted to request the server name different from the one that was negotiated");
+			"client attempted to request the server name different from the one that "
+			"was negotiated");
 		return req_fail(r, FAIL_MISDIRECTED);
 	}
 	verified = tls_client_verified(&r->conn->stream);
@@ -483,20 +500,42 @@ static bool get_none(struct var_ctx *v, const struct var *self, struct span *out
 	return false;
 }
 
-#define FACT(nm, fact) {.name = SPAN_INIT("ssl_" nm), .get = get_fact, .data = fact, .flags = VAR_CHANGEABLE}
+#define FACT(nm, fact)                                                                             \
+	{                                                                                          \
+		.name = SPAN_INIT("ssl_" nm), .get = get_fact, .data = fact,                       \
+		.flags = VAR_CHANGEABLE                                                            \
+	}
 
 static const struct var vars[] = {
-	FACT("protocol", TLS_PROTOCOL), FACT("cipher", TLS_CIPHER), FACT("ciphers", TLS_CIPHERS), FACT("curve", TLS_CURVE),
-	FACT("curves", TLS_CURVES), FACT("sigalg", TLS_SIGALG), FACT("session_id", TLS_SESSION_ID),
-	FACT("sigalgs", TLS_SIGALGS_OFFERED), FACT("session_reused", TLS_SESSION_REUSED), FACT("server_name", TLS_SERVER_NAME),
-	FACT("alpn_protocol", TLS_ALPN), FACT("client_cert", TLS_CLIENT_CERT), FACT("client_raw_cert", TLS_CLIENT_RAW_CERT),
-	FACT("client_escaped_cert", TLS_CLIENT_ESCAPED_CERT), FACT("client_s_dn", TLS_CLIENT_S_DN),
-	FACT("client_i_dn", TLS_CLIENT_I_DN), FACT("client_s_dn_legacy", TLS_CLIENT_S_DN_LEGACY),
-	FACT("client_i_dn_legacy", TLS_CLIENT_I_DN_LEGACY), FACT("client_serial", TLS_CLIENT_SERIAL),
-	FACT("client_fingerprint", TLS_CLIENT_FINGERPRINT), FACT("client_verify", TLS_CLIENT_VERIFY),
-	FACT("client_v_start", TLS_CLIENT_V_START), FACT("client_v_end", TLS_CLIENT_V_END),
-	FACT("client_v_remain", TLS_CLIENT_V_REMAIN), FACT("client_sigalg", TLS_CLIENT_SIGALG),
-	{.name = SPAN_INIT("ssl_early_data"), .get = get_fact, .data = TLS_EARLY_DATA, .flags = VAR_CHANGEABLE | VAR_NO_CACHE},
+	FACT("protocol", TLS_PROTOCOL),
+	FACT("cipher", TLS_CIPHER),
+	FACT("ciphers", TLS_CIPHERS),
+	FACT("curve", TLS_CURVE),
+	FACT("curves", TLS_CURVES),
+	FACT("sigalg", TLS_SIGALG),
+	FACT("session_id", TLS_SESSION_ID),
+	FACT("sigalgs", TLS_SIGALGS_OFFERED),
+	FACT("session_reused", TLS_SESSION_REUSED),
+	FACT("server_name", TLS_SERVER_NAME),
+	FACT("alpn_protocol", TLS_ALPN),
+	FACT("client_cert", TLS_CLIENT_CERT),
+	FACT("client_raw_cert", TLS_CLIENT_RAW_CERT),
+	FACT("client_escaped_cert", TLS_CLIENT_ESCAPED_CERT),
+	FACT("client_s_dn", TLS_CLIENT_S_DN),
+	FACT("client_i_dn", TLS_CLIENT_I_DN),
+	FACT("client_s_dn_legacy", TLS_CLIENT_S_DN_LEGACY),
+	FACT("client_i_dn_legacy", TLS_CLIENT_I_DN_LEGACY),
+	FACT("client_serial", TLS_CLIENT_SERIAL),
+	FACT("client_fingerprint", TLS_CLIENT_FINGERPRINT),
+	FACT("client_verify", TLS_CLIENT_VERIFY),
+	FACT("client_v_start", TLS_CLIENT_V_START),
+	FACT("client_v_end", TLS_CLIENT_V_END),
+	FACT("client_v_remain", TLS_CLIENT_V_REMAIN),
+	FACT("client_sigalg", TLS_CLIENT_SIGALG),
+	{.name = SPAN_INIT("ssl_early_data"),
+	 .get = get_fact,
+	 .data = TLS_EARLY_DATA,
+	 .flags = VAR_CHANGEABLE | VAR_NO_CACHE},
 	{.name = SPAN_INIT("ssl_ech_status"), .get = get_none, .flags = VAR_CHANGEABLE},
 	{.name = SPAN_INIT("ssl_ech_outer_server_name"), .get = get_none, .flags = VAR_CHANGEABLE},
 	{.name = {NULL, 0}},
@@ -505,58 +544,90 @@ static const struct var vars[] = {
 /* ---- the module ---- */
 
 static const struct conf_enum protocol_words[] = {
-	{"SSLv2", TLS_SSLV2}, {"SSLv3", TLS_SSLV3}, {"TLSv1", TLS_V1}, {"TLSv1.1", TLS_V1_1}, {"TLSv1.2", TLS_V1_2},
-	{"TLSv1.3", TLS_V1_3}, {NULL, 0},
+	{"SSLv2", TLS_SSLV2},  {"SSLv3", TLS_SSLV3},  {"TLSv1", TLS_V1}, {"TLSv1.1", TLS_V1_1},
+	{"TLSv1.2", TLS_V1_2}, {"TLSv1.3", TLS_V1_3}, {NULL, 0},
 };
 static const struct conf_enum verify_words[] = {
-	{"off", TLS_VERIFY_OFF}, {"on", TLS_VERIFY_ON}, {"optional", TLS_VERIFY_OPTIONAL},
-	{"optional_no_ca", TLS_VERIFY_OPTIONAL_NO_CA}, {NULL, 0},
+	{"off", TLS_VERIFY_OFF},
+	{"on", TLS_VERIFY_ON},
+	{"optional", TLS_VERIFY_OPTIONAL},
+	{"optional_no_ca", TLS_VERIFY_OPTIONAL_NO_CA},
+	{NULL, 0},
 };
 static const struct conf_bounds buffer_bounds = {1, 1 << 30};
 
 #define FILE_ROW(nm, fd, fn, fl, h)                                                                \
-	{.name = nm, .where = SSL_WHERE, .min = 1, .max = 1, .kind = CONF_CUSTOM, .flags = fl, .set = fn, \
-	 .offset = offsetof(struct ssl_conf, fd), .help = h}
+	{                                                                                          \
+		.name = nm, .where = SSL_WHERE, .min = 1, .max = 1, .kind = CONF_CUSTOM,           \
+		.flags = fl, .set = fn, .offset = offsetof(struct ssl_conf, fd), .help = h         \
+	}
 
 static const struct conf_row rows[] = {
-	FILE_ROW("ssl_certificate", certs, files_set, CONF_MULTI, "Certificate and its chain, PEM; several for several kinds of keys."),
+	FILE_ROW("ssl_certificate", certs, files_set, CONF_MULTI,
+		 "Certificate and its chain, PEM; several for several kinds of keys."),
 	FILE_ROW("ssl_certificate_key", keys, files_set, CONF_MULTI, "The key of the certificate."),
 	FILE_ROW("ssl_session_ticket_key", ticket_keys, files_set, CONF_MULTI,
-		 "48 or 80 bytes that encrypt session tickets; the first encrypts, all decrypt. Default: made and rotated."),
+		 "48 or 80 bytes that encrypt session tickets; the first encrypts, all decrypt. "
+		 "Default: made and rotated."),
 	FILE_ROW("ssl_password_file", passwords, file_set, 0, "Passwords of keys, one a line."),
-	FILE_ROW("ssl_dhparam", dhparam, file_set, 0, "Parameters for DHE ciphers, which are off without."),
+	FILE_ROW("ssl_dhparam", dhparam, file_set, 0,
+		 "Parameters for DHE ciphers, which are off without."),
 	FILE_ROW("ssl_client_certificate", client_ca, file_set, 0,
 		 "Authorities of client certificates, whose names are sent to clients."),
-	FILE_ROW("ssl_trusted_certificate", trusted, file_set, 0, "More authorities, whose names are not sent."),
+	FILE_ROW("ssl_trusted_certificate", trusted, file_set, 0,
+		 "More authorities, whose names are not sent."),
 	FILE_ROW("ssl_crl", crl, file_set, 0, "Revoked client certificates."),
-	CONF_ROW_("ssl_protocols", SSL_WHERE, 1, 255, CONF_MASK, 0, struct ssl_conf, protocols, protocol_words,
-		  TLS_V1_2 | TLS_V1_3, "TLSv1.2 TLSv1.3", "Versions that are spoken."),
-	MSTR("ssl_ciphers", SSL_WHERE, struct ssl_conf, ciphers, "HIGH:!aNULL:!MD5", "Ciphers up to TLS 1.2, in OpenSSL's words."),
-	MSTR("ssl_ecdh_curve", SSL_WHERE, struct ssl_conf, curves, "auto", "Groups for the key exchange."),
+	CONF_ROW_("ssl_protocols", SSL_WHERE, 1, 255, CONF_MASK, 0, struct ssl_conf, protocols,
+		  protocol_words, TLS_V1_2 | TLS_V1_3, "TLSv1.2 TLSv1.3",
+		  "Versions that are spoken."),
+	MSTR("ssl_ciphers", SSL_WHERE, struct ssl_conf, ciphers, "HIGH:!aNULL:!MD5",
+	     "Ciphers up to TLS 1.2, in OpenSSL's words."),
+	MSTR("ssl_ecdh_curve", SSL_WHERE, struct ssl_conf, curves, "auto",
+	     "Groups for the key exchange."),
 	MFLAG("ssl_prefer_server_ciphers", SSL_WHERE, struct ssl_conf, prefer_server_ciphers, false,
 	      "Choose by the server's order of ciphers."),
-	{.name = "ssl_session_cache", .where = SSL_WHERE, .min = 1, .max = 2, .kind = CONF_CUSTOM, .set = cache_set,
+	{.name = "ssl_session_cache",
+	 .where = SSL_WHERE,
+	 .min = 1,
+	 .max = 2,
+	 .kind = CONF_CUSTOM,
+	 .set = cache_set,
 	 .help = "off, none, builtin or shared:NAME:SIZE. Default: a shared one of 10m."},
-	MSECONDS("ssl_session_timeout", SSL_WHERE, struct ssl_conf, session_timeout, 300, "How long a session may be resumed."),
-	MFLAG("ssl_session_tickets", SSL_WHERE, struct ssl_conf, tickets, true, "Let clients keep sessions themselves."),
-	MENUM("ssl_verify_client", SSL_WHERE, struct ssl_conf, verify, verify_words, TLS_VERIFY_OFF, "Ask for client certificates."),
-	MNUM("ssl_verify_depth", SSL_WHERE, struct ssl_conf, verify_depth, 1, "Longest chain of a client certificate."),
-	CONF_ROW_("ssl_buffer_size", SSL_WHERE, 1, 1, CONF_SIZE, 0, struct ssl_conf, buffer_size, &buffer_bounds, 16384, "16k",
+	MSECONDS("ssl_session_timeout", SSL_WHERE, struct ssl_conf, session_timeout, 300,
+		 "How long a session may be resumed."),
+	MFLAG("ssl_session_tickets", SSL_WHERE, struct ssl_conf, tickets, true,
+	      "Let clients keep sessions themselves."),
+	MENUM("ssl_verify_client", SSL_WHERE, struct ssl_conf, verify, verify_words, TLS_VERIFY_OFF,
+	      "Ask for client certificates."),
+	MNUM("ssl_verify_depth", SSL_WHERE, struct ssl_conf, verify_depth, 1,
+	     "Longest chain of a client certificate."),
+	CONF_ROW_("ssl_buffer_size", SSL_WHERE, 1, 1, CONF_SIZE, 0, struct ssl_conf, buffer_size,
+		  &buffer_bounds, 16384, "16k",
 		  "Largest record; small ones let the first bytes be read sooner."),
 	MFLAG("ssl_early_data", SSL_WHERE, struct ssl_conf, early_data, false,
 	      "Take TLS 1.3 early data, which can be replayed: see $ssl_early_data."),
-	MFLAG("ssl_reject_handshake", SSL_WHERE, struct ssl_conf, reject, false, "Refuse the handshake for these names."),
-	MCUSTOM("ssl_conf_command", SSL_WHERE, 2, 2, CONF_MULTI, command_set, "An OpenSSL configuration command."),
+	MFLAG("ssl_reject_handshake", SSL_WHERE, struct ssl_conf, reject, false,
+	      "Refuse the handshake for these names."),
+	MCUSTOM("ssl_conf_command", SSL_WHERE, 2, 2, CONF_MULTI, command_set,
+		"An OpenSSL configuration command."),
 	MCUSTOM("ssl", SSL_WHERE, 1, 1, 0, ssl_on_set, "Removed: use \"listen ... ssl\"."),
-	MCUSTOM("ssl_stapling", SSL_WHERE, 1, 1, 0, stapling_set, "Not supported yet: ignored with a warning."),
-	MCUSTOM("ssl_stapling_file", SSL_WHERE, 1, 1, 0, stapling_set, "Not supported yet: ignored with a warning."),
-	MCUSTOM("ssl_stapling_responder", SSL_WHERE, 1, 1, 0, stapling_set, "Not supported yet: ignored with a warning."),
+	MCUSTOM("ssl_stapling", SSL_WHERE, 1, 1, 0, stapling_set,
+		"Not supported yet: ignored with a warning."),
+	MCUSTOM("ssl_stapling_file", SSL_WHERE, 1, 1, 0, stapling_set,
+		"Not supported yet: ignored with a warning."),
+	MCUSTOM("ssl_stapling_responder", SSL_WHERE, 1, 1, 0, stapling_set,
+		"Not supported yet: ignored with a warning."),
 	MIGNORED("ssl_stapling_verify", SSL_WHERE, 1, 1, "Goes with ssl_stapling."),
 	MEND,
 };
 
 static struct conf_mod ssl_conf_mod = {
-	.name = "ssl", .size = sizeof(struct ssl_conf), .rows = rows, .init = ssl_init, .done = ssl_done, .done_where = IN_HTTP,
+	.name = "ssl",
+	.size = sizeof(struct ssl_conf),
+	.rows = rows,
+	.init = ssl_init,
+	.done = ssl_done,
+	.done_where = IN_HTTP,
 };
 
 static struct conf_mod *const confs[] = {&ssl_conf_mod, NULL};

@@ -14,12 +14,14 @@ static int stub_status(struct req *r)
 		return req_fail(r, FAIL_METHOD_NOT_ALLOWED);
 	r->discard_body = true;
 	serve_counters_get(&n);
-	text = arena_printf(&r->arena,
-			    "Active connections: %llu \nserver accepts handled requests\n %llu %llu %llu \n"
-			    "Reading: %llu Writing: %llu Waiting: %llu \n",
-			    (unsigned long long)n.active, (unsigned long long)n.accepted, (unsigned long long)n.handled,
-			    (unsigned long long)n.requests, (unsigned long long)n.reading, (unsigned long long)n.writing,
-			    (unsigned long long)n.waiting);
+	text = arena_printf(
+		&r->arena,
+		"Active connections: %llu \nserver accepts handled requests\n %llu %llu %llu \n"
+		"Reading: %llu Writing: %llu Waiting: %llu \n",
+		(unsigned long long)n.active, (unsigned long long)n.accepted,
+		(unsigned long long)n.handled, (unsigned long long)n.requests,
+		(unsigned long long)n.reading, (unsigned long long)n.writing,
+		(unsigned long long)n.waiting);
 	if (!text.p)
 		return req_fail(r, FAIL_NO_MEMORY);
 	return req_answer_text(r, 200, SPAN("text/plain"), text);
@@ -43,20 +45,24 @@ static bool get_counter(struct var_ctx *v, const struct var *self, struct span *
 	struct serve_counters n;
 
 	serve_counters_get(&n);
-	*out = arena_printf(v->arena, "%llu", (unsigned long long)*(uint64_t *)((char *)&n + self->data));
+	*out = arena_printf(v->arena, "%llu",
+			    (unsigned long long)*(uint64_t *)((char *)&n + self->data));
 	return out->p != NULL;
 }
 
 #define COUNTER(nm)                                                                                \
-	{.name = SPAN_INIT("connections_" #nm), .get = get_counter,                                \
-	 .data = offsetof(struct serve_counters, nm), .flags = VAR_NO_CACHE}
+	{                                                                                          \
+		.name = SPAN_INIT("connections_" #nm), .get = get_counter,                         \
+		.data = offsetof(struct serve_counters, nm), .flags = VAR_NO_CACHE                 \
+	}
 
 static const struct var vars[] = {
 	COUNTER(active), COUNTER(reading), COUNTER(writing), COUNTER(waiting), {.name = {NULL, 0}},
 };
 
 static const struct conf_row rows[] = {
-	MCUSTOM("stub_status", IN_SERVER | IN_LOCATION, 0, 1, 0, stub_status_set, "Answer with counters of connections and requests."),
+	MCUSTOM("stub_status", IN_SERVER | IN_LOCATION, 0, 1, 0, stub_status_set,
+		"Answer with counters of connections and requests."),
 	MEND,
 };
 
