@@ -7,7 +7,7 @@ struct rewrite_run {
 	const struct rewrite_conf *conf;
 	bool quote; /* captures in values are escaped: until a rewrite has matched, as in nginx */
 	bool stop;
-	int rc;     /* for the phase engine */
+	int rc; /* for the phase engine */
 };
 
 #define rewrite_say(run, ...)                                                                      \
@@ -24,7 +24,8 @@ static void run_end(struct rewrite_run *run, int rc)
 
 /* ---- values ---- */
 
-/* Had the client's own path escapes in it? What a capture took out of the decoded path must be escaped again then. */
+/* Had the client's own path escapes in it? What a capture took out of the decoded path must be
+ * escaped again then. */
 static bool was_escaped(const struct req *r)
 {
 	struct span p = r->in.path;
@@ -69,7 +70,8 @@ struct span rewrite_eval(struct req *r, const struct tmpl *t, bool escape)
 		const struct tmpl_part *tp = &t->parts[i];
 
 		parts[i] = tp->kind == TMPL_CAPTURE ? capture(r, tp->capture, true)
-			   : tp->kind == TMPL_VAR   ? var_get(&r->vars, tp->var, NULL) : tp->text;
+			   : tp->kind == TMPL_VAR   ? var_get(&r->vars, tp->var, NULL)
+						    : tp->text;
 		if (parts[i].n > VAR_VALUE_MAX - n)
 			return eval_failed(r);
 		n += parts[i].n;
@@ -155,12 +157,14 @@ static struct span join(struct req *r, struct span a, char glue, struct span b)
 static void rule_redirect(struct rewrite_run *run, const struct rewrite_rule *rule)
 {
 	struct req *r = run->r;
-	struct span to = rewrite_eval(r, rule->uri, true), old = rule->drop_args ? SPAN("") : r->args;
+	struct span to = rewrite_eval(r, rule->uri, true),
+		    old = rule->drop_args ? SPAN("") : r->args;
 	char *p = r->vars.failed ? NULL : arena_cstr(&r->arena, to);
 	struct resp *resp;
 
 	if (p)
-		to = join(r, span_make(p, rewrite_unescape_redirect(p, to.n)), rule->has_args ? '&' : '?', old);
+		to = join(r, span_make(p, rewrite_unescape_redirect(p, to.n)),
+			  rule->has_args ? '&' : '?', old);
 	if (!p || r->vars.failed) {
 		run_end(run, req_fail(r, FAIL_NO_MEMORY));
 		return;
@@ -174,7 +178,8 @@ static void rule_redirect(struct rewrite_run *run, const struct rewrite_rule *ru
 static void rule_uri(struct rewrite_run *run, const struct rewrite_rule *rule)
 {
 	struct req *r = run->r;
-	struct span uri = rewrite_eval(r, rule->uri, false), args = rule->drop_args ? SPAN("") : r->args;
+	struct span uri = rewrite_eval(r, rule->uri, false),
+		    args = rule->drop_args ? SPAN("") : r->args;
 
 	if (rule->args)
 		args = join(r, rewrite_eval(r, rule->args, true), '&', args);
@@ -194,6 +199,8 @@ static void rule_uri(struct rewrite_run *run, const struct rewrite_rule *rule)
 	r->internal = true;
 	r->valid_unparsed_uri = false;
 	r->uri_changed = !rule->no_reroute;
+	if (rule->no_reroute)
+		r->valid_location = false;
 	if (rule->last)
 		run_end(run, PHASE_NEXT);
 }
@@ -203,7 +210,8 @@ static void run_rule(struct rewrite_run *run, const struct rewrite_rule *rule)
 	struct req *r = run->r;
 
 	if (!rewrite_match(r, &rule->match, r->uri)) {
-		rewrite_say(run, "\"%.*s\" does not match \"%.*s\"", SPAN_ARG(rule->match.text), SPAN_ARG(r->uri));
+		rewrite_say(run, "\"%.*s\" does not match \"%.*s\"", SPAN_ARG(rule->match.text),
+			    SPAN_ARG(r->uri));
 		return;
 	}
 	rewrite_say(run, "\"%.*s\" matches \"%.*s\"", SPAN_ARG(rule->match.text), SPAN_ARG(r->uri));
@@ -308,6 +316,8 @@ static const struct rewrite_if *run_op(struct rewrite_run *run, const struct rew
 	case REWRITE_IF:
 		return run_if(run, &op->cond);
 	case REWRITE_BREAK:
+		if (run->r->uri_changed)
+			run->r->valid_location = false;
 		run->r->uri_changed = false;
 		run_end(run, PHASE_NEXT);
 		break;
