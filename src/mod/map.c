@@ -133,6 +133,7 @@ static int map_set(struct conf_call *c)
 	struct map *m = arena_zalloc(c->ctx->arena, sizeof(*m));
 	struct span name = conf_arg(c, 2);
 	uint8_t flags = VAR_CHANGEABLE;
+	int rc = CONF_OK;
 
 	if (!m)
 		return conf_error(c, 0, "out of memory");
@@ -156,9 +157,9 @@ static int map_set(struct conf_call *c)
 
 		n->applied = true;
 		if (map_line(&line, m) != CONF_OK)
-			return CONF_ERR;
+			rc = CONF_ERR;
 	}
-	return CONF_OK;
+	return rc;
 }
 
 static const struct conf_row rows[] = {
