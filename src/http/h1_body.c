@@ -177,14 +177,8 @@ static MAY_SUSPEND enum fail h1_body_plain(struct h1_body *b, struct piece *out)
 
 static void h1_body_rebase_trailers(struct h1_body *b, const char *base)
 {
-	ptrdiff_t delta = base - b->trailer_base;
-
-	if (b->trailer_base && delta) {
-		for (size_t i = 0; i < b->trailer_fields.n; i++) {
-			b->trailer_fields.v[i].name.p += delta;
-			b->trailer_fields.v[i].value.p += delta;
-		}
-	}
+	if (b->trailer_base && b->trailer_base != base)
+		h1_rebase_fields(&b->trailer_fields, b->trailer_base, base);
 	b->trailer_base = base;
 }
 

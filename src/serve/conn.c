@@ -433,16 +433,12 @@ static void conn_linger(struct conn *c)
 static int64_t conn_idle_timeout(struct conn *c)
 {
 	struct http_port *port = conn_port(c);
-	const struct core_loc *l;
 
 	if (!port)
 		return 1;
 	if (conns.draining)
 		return DRAIN_GRACE;
-	if (c->requests == 0)
-		return conn_head_timeout(port);
-	l = conf_get(port->default_server->scope, &core_loc_mod);
-	return l->keepalive_timeout;
+	return c->requests ? c->keepalive_ms : conn_head_timeout(port);
 }
 
 static void conn_main(void *arg)

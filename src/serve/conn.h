@@ -35,8 +35,9 @@ struct conn {
 	uint64_t number;	  /* $connection */
 	uint64_t opened_ms;
 	uint64_t linger_until;
-	uint64_t parked_ms; /* since when it has been FRESH or IDLE */
-	uint32_t requests;  /* $connection_requests */
+	uint64_t parked_ms;    /* since when it has been FRESH or IDLE */
+	uint32_t requests;     /* $connection_requests */
+	uint32_t keepalive_ms; /* of the location that answered last */
 	uint8_t state;
 	bool tls, greeted; /* PROXY line and TLS handshake are behind us */
 	bool cancelled;	   /* the client went away while BUSY */
@@ -69,7 +70,8 @@ void conns_drain(void); /* idle ones close, busy ones finish without keep-alive 
 void conns_abort(void); /* busy ones are cancelled, all close */
 unsigned conns_count(void);
 bool conns_draining(void);
-extern _Thread_local void (*conns_empty)(void); /* called when the last one closes while draining; may be NULL */
+extern _Thread_local void (*conns_empty)(
+	void); /* called when the last one closes while draining; may be NULL */
 void conns_thread_fini(void);
 
 /* Written by their thread, read by any: relaxed atomics, which cost nothing on the writing side. */

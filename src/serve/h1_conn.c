@@ -19,6 +19,8 @@ static MAY_SUSPEND enum fail client_body_next(struct body *body, struct piece *o
 	struct client_body *b = CONTAINER_OF(body, struct client_body, body);
 	enum fail f;
 
+	if (b->failed != FAIL_OK) /* an error page's handler may ask again */
+		return b->failed;
 	if (b->expect_continue && !body_ready(&b->h1.body)) {
 		f = b->req->sink->interim(b->req, 100, NULL);
 		if (f != FAIL_OK)
@@ -34,6 +36,7 @@ static MAY_SUSPEND enum fail client_body_next(struct body *body, struct piece *o
 	}
 	if (f == FAIL_CANCELLED && b->req->aborted)
 		f = FAIL_CLIENT_CLOSED;
+	b->failed = f;
 	return f;
 }
 
@@ -64,6 +67,7 @@ static void client_body_start(struct h1_client *h, struct conn *c)
 	b->h1.timeout_ms = (uint64_t)l->client_body_timeout;
 	b->h1.on_timeout = FAIL_CLIENT_TIMEOUT_BODY;
 	b->h1.on_end = FAIL_CLIENT_CLOSED;
+	b->failed = FAIL_OK;
 	b->body = (struct body){
 		.ops = &client_body_ops, .length = b->h1.body.length, .accept = PIECE_MEM};
 	b->req = r;
@@ -205,13 +209,20 @@ static MAY_SUSPEND enum conn_next conn_after(struct h1_client *h, struct conn *c
 	if (r->keep_alive && body_unread(h)) {
 		h->body.h1.max = -1;
 		h->body.h1.timeout_ms = (uint64_t)l->lingering_timeout;
-		if (body_drain(&h->body.h1.body, DISCARD_MAX) != FAIL_OK)
+		enum fail f = body_drain(&h->body.h1.body, DISCARD_MAX);
+
+		/* Closing while more comes in would reset the connection under the answer. */
+		if (f == FAIL_BODY_TOO_LARGE && l->lingering_close != LINGER_OFF)
+			return CONN_NEXT_LINGER;
+		if (f != FAIL_OK)
 			return CONN_NEXT_CLOSE;
 	}
 	if (h->has_body)
 		body_close(&h->body.h1.body);
-	if (r->keep_alive)
+	if (r->keep_alive) {
+		c->keepalive_ms = (uint32_t)MIN_OF(l->keepalive_timeout, UINT32_MAX);
 		return CONN_NEXT_REQUEST;
+	}
 	if (l->lingering_close == LINGER_ALWAYS ||
 	    (l->lingering_close == LINGER_ON &&
 	     (body_unread(h) || inbuf_len(&c->in) || stream_readable(&c->stream))))
@@ -237,14 +248,14 @@ static bool browser_disabled(const struct req *r, const struct core_loc *l)
 	       span_find(ua, SPAN("Mac OS X")) >= 0 && span_find(ua, SPAN("Chrome/")) < 0;
 }
 
-static void request_keepalive(struct h1_client *h, struct conn *c)
+bool h1_may_keep(const struct req *r)
 {
-	struct req *r = &h->req;
 	const struct core_loc *l = req_conf(r, &core_loc_mod);
+	const struct conn *c = r->conn;
 
-	r->keep_alive = r->in.keep_alive && l->keepalive_timeout > 0 && !conns_draining() &&
-			!browser_disabled(r, l) && c->requests < l->keepalive_requests &&
-			io_now_ms() - c->opened_ms < (uint64_t)l->keepalive_time;
+	return l->keepalive_timeout > 0 && !conns_draining() && !browser_disabled(r, l) &&
+	       c->requests < l->keepalive_requests &&
+	       io_now_ms() - c->opened_ms < (uint64_t)l->keepalive_time;
 }
 
 static MAY_SUSPEND void h1_serve(struct h1_client *h, struct conn *c, enum fail f)
@@ -262,7 +273,7 @@ static MAY_SUSPEND void h1_serve(struct h1_client *h, struct conn *c, enum fail 
 		req_serve_error(r, f);
 		return;
 	}
-	request_keepalive(h, c);
+	r->keep_alive = r->in.keep_alive;
 	if (r->in.chunked || r->in.content_length > 0)
 		client_body_start(h, c);
 	req_serve(r);

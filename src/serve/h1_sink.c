@@ -43,7 +43,7 @@ static MAY_SUSPEND int h1_wait_room(struct h1_send *s, uint64_t deadline)
 	int rc;
 
 	if (!b || !b->ops->stalled || h->stall_ms > STALL_PATIENCE_MS)
-		return iofd_wait(f, IO_W, deadline) < 0 ? -ETIMEDOUT : 0;
+		return MIN_OF(iofd_wait(f, IO_W, deadline), 0);
 	until = began + STALL_PATIENCE_MS - h->stall_ms + 1;
 	rc = iofd_wait(f, IO_W, MIN_OF(until, deadline));
 	h->stall_ms += (uint32_t)MIN_OF(io_now_ms() - began, 1000000);
@@ -209,7 +209,7 @@ static char *add_standard(char *p, const struct resp *resp, const struct core_lo
 		http_date_format(resp->last_modified, p);
 		p = add(p + HTTP_DATE_LEN, SPAN("\r\n"));
 	}
-	if (resp->location.n)
+	if (resp->location.p)
 		p = add_field(p, SPAN("Location"), resp->location);
 	return p;
 }
@@ -233,6 +233,7 @@ static void head_framing(struct h1_client *h, struct resp *resp, bool has_body,
 			r->keep_alive = false;
 	}
 	h->left = h->no_body || h->chunked ? -1 : resp->content_length;
+	r->keep_alive = r->keep_alive && h1_may_keep(r);
 	/* Whether a client that was never told to go on will send its body cannot be known. */
 	if (h->has_body && h->body.expect_continue)
 		r->keep_alive = false;
@@ -380,12 +381,13 @@ static MAY_SUSPEND enum fail h1_data_mem(struct h1_client *h, struct piece *pc)
 /* A short file is cheaper as memory: it leaves with the head. */
 static MAY_SUSPEND enum fail h1_small_file(struct h1_client *h, const struct piece *pc)
 {
-	char *p = arena_alloc(&h->req.arena, pc->len);
+	char *p = h->small ? h->small : arena_alloc(&h->req.arena, SMALL_FILE);
 	struct piece mem = {.kind = PIECE_MEM, .last = pc->last, .flush = pc->flush};
 	size_t at = 0;
 
 	if (!p)
 		return FAIL_NO_MEMORY;
+	h->small = p; /* h1_data_mem sends it or copies it */
 	while (at < pc->len) {
 		ssize_t n = sys->pread(pc->fd, p + at, pc->len - at, pc->off + (off_t)at);
 

@@ -10,6 +10,7 @@ struct client_body {
 	struct h1_body h1;
 	struct req *req;
 	bool expect_continue; /* 100 is still owed */
+	enum fail failed;     /* what the last next said */
 };
 
 #define H1_GATHER 16384 /* bytes gathered at most */
@@ -21,6 +22,7 @@ struct h1_client {
 	size_t head_in; /* bytes of the request head */
 	char *out;	/* in line: head, then gathered pieces */
 	size_t out_len, out_cap;
+	char *small;  /* a short file on its way out; made when needed */
 	bool chunked; /* the answer is sent in chunks */
 	bool no_body; /* HEAD, 204, 304: pieces are not sent */
 	bool write_failed, timed_out, closed_444, tunnelled;
@@ -29,5 +31,7 @@ struct h1_client {
 };
 
 extern const struct sink_ops h1_sink;
+/* Would the scope that answers let the connection be kept? */
+bool h1_may_keep(const struct req *r);
 /* Routing is done: the location's limits hold for the request body. */
 void h1_body_limits(struct req *r);

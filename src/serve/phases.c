@@ -72,16 +72,15 @@ static int location_enter(struct req *r)
 	const struct core_loc *l;
 
 	if (r->location->limit_except_scope &&
-	    !(r->location->limit_except_methods & (1u << r->in.method)))
+	    !(r->location->limit_except_methods & (1u << r->method)))
 		r->scope = r->location->limit_except_scope;
 	l = req_conf(r, &core_loc_mod);
 	if (r->body)
 		h1_body_limits(r);
-	if (r->in.content_length > 0 && l->client_max_body_size > 0 && !r->buffered &&
+	/* An error page is given also to those who sent too much. */
+	if (r->in.content_length > 0 && l->client_max_body_size > 0 && !r->internal &&
 	    r->in.content_length > l->client_max_body_size)
 		return req_fail(r, FAIL_BODY_TOO_LARGE);
-	if (l->keepalive_timeout == 0 || r->conn->requests >= l->keepalive_requests)
-		r->keep_alive = false;
 	return 0;
 }
 
@@ -103,12 +102,13 @@ static MAY_SUSPEND int route(struct req *r, bool named)
 			return rc;
 		if (!r->uri_changed)
 			return PHASE_NEXT;
-		if (r->uri_changes-- == 0) {
+		if (r->uri_changes == 0) {
 			req_log(r, LOG_ERR, 0,
 				"rewrite or internal redirection cycle while processing \"%.*s\"",
 				SPAN_ARG(r->uri));
 			return req_fail(r, FAIL_REDIRECT_CYCLE);
 		}
+		r->uri_changes--;
 		r->scope = r->server->scope;
 		r->location = NULL;
 	}

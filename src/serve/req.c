@@ -7,6 +7,13 @@
 static _Thread_local struct slab req_slab;
 static _Thread_local bool req_slab_ready;
 
+void req_thread_fini(void)
+{
+	if (req_slab_ready)
+		slab_fini(&req_slab);
+	req_slab_ready = false;
+}
+
 struct req *req_new(struct conn *c, struct http_port *port)
 {
 	struct snapshot *s = snapshot_current();
@@ -160,13 +167,14 @@ static void req_uri_reset(struct req *r)
 
 int req_redirect(struct req *r, struct span uri, struct span args)
 {
-	if (r->redirects-- == 0) {
+	if (r->redirects == 0) {
 		req_log(r, LOG_ERR, 0,
 			"rewrite or internal redirection cycle while internally redirecting to "
 			"\"%.*s\"",
 			SPAN_ARG(uri));
 		return req_fail(r, FAIL_REDIRECT_CYCLE);
 	}
+	r->redirects--;
 	r->uri = uri;
 	r->args = args;
 	r->has_args = args.n > 0;
@@ -178,13 +186,14 @@ int req_redirect_named(struct req *r, struct span name)
 {
 	struct location *l;
 
-	if (r->redirects-- == 0) {
+	if (r->redirects == 0) {
 		req_log(r, LOG_ERR, 0,
 			"rewrite or internal redirection cycle while redirect to named location "
 			"\"%.*s\"",
 			SPAN_ARG(name));
 		return req_fail(r, FAIL_REDIRECT_CYCLE);
 	}
+	r->redirects--;
 	l = location_find_named(r->server, name);
 	if (!l) {
 		req_log(r, LOG_ERR, 0, "could not find named location \"%.*s\"", SPAN_ARG(name));

@@ -89,8 +89,9 @@ struct req {
 	bool uri_changed;	 /* by rewrite: route again after the phase */
 	bool valid_unparsed_uri; /* the uri is the client's own: proxy_pass without URI passes it as
 				    it was sent */
-	bool valid_location;	 /* r->uri still is what r->location was found for (rewrite ... break) */
-	bool internal;		 /* after an internal redirect */
+	bool valid_location; /* r->uri still is what r->location was found for (rewrite ... break)
+			      */
+	bool internal;	     /* after an internal redirect */
 	bool error_page; /* being answered by an error page: not again unless recursive_error_pages
 			  */
 	bool head_sent, sent_all; /* the final head is out; the whole answer is out */

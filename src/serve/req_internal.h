@@ -20,6 +20,8 @@ struct req_cleanup_item {
 struct req *req_new(struct conn *c, struct http_port *port);
 /* Runs cleanups, gives everything back. */
 void req_free(struct req *r);
+/* Frees the thread's slab; no request is left. */
+void req_thread_fini(void);
 /* Sets server, scope and host from `in` (h1_conn, h2): 0 or FAIL_BAD_HOST etc. */
 enum fail req_set_server(struct req *r);
 /* Sets uri, args from the target. */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include "base/pool.h"
 #include "serve/core.h"
+#include "serve/req_internal.h"
 
 /* ---- temporary files ---- */
 
@@ -79,13 +80,15 @@ int temp_file_open_named(struct span dir, const int levels[3], struct arena *a, 
 
 /* ---- reading ---- */
 
+/* However large client_body_buffer_size is: the rest of the request must find room in its arena. */
+#define BODY_MEM_MAX ((size_t)REQ_ARENA_MAX / 2)
+
 struct body_sink {
 	struct req *r;
 	struct req_body *b;
 	const struct core_loc *l;
 	char *mem;
 	size_t len, cap;
-	bool remove; /* client_body_in_file_only clean */
 };
 
 static void body_file_close(void *arg)
@@ -178,6 +181,7 @@ static enum fail sink_start(struct body_sink *k)
 		k->cap = (size_t)length;
 	if (k->l->client_body_in_file_only)
 		k->cap = 0;
+	k->cap = MIN_OF(k->cap, BODY_MEM_MAX);
 	k->mem = arena_alloc(&k->r->arena, k->cap + 1);
 	return k->mem ? FAIL_OK : FAIL_NO_MEMORY;
 }

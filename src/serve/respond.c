@@ -24,7 +24,7 @@ static MAY_SUSPEND size_t rate_allows(struct req *r, uint64_t since_ms, size_t w
 	int64_t rate = r->limit_rate;
 
 	*f = FAIL_OK;
-	while (rate > 0) {
+	while (rate > 0 && want) {
 		uint64_t elapsed = io_now_ms() - since_ms;
 		int64_t allowed = r->limit_rate_after +
 				  (int64_t)((elapsed / 1000 + 1) * (uint64_t)rate) -
@@ -140,12 +140,16 @@ MAY_SUSPEND enum fail respond(struct req *r)
 	f = run_filters(r);
 	if (f != FAIL_OK)
 		return f;
-	if (resp->location.n)
+	if (resp->location.p)
 		resp->location = absolute_location(r, resp->location);
 	if (!http_is_field_value(resp->location) || !http_is_field_value(resp->content_type))
 		return FAIL_BAD_CONFIG_VALUE;
 	rate_of(r);
 	r->status = resp->status;
+	if (resp->status != 200 && resp->status != 206 && resp->status != 304)
+		resp->last_modified = -1;
+	if (resp->status == 204)
+		resp->content_type = resp->charset = (struct span){0};
 	has_body = resp->body && http_response_has_body(r->in.method, resp->status);
 	f = r->sink->head(r, resp, resp->body != NULL);
 	if (f != FAIL_OK)

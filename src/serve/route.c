@@ -183,39 +183,63 @@ static struct location *regex_find(struct req *r, const struct location *in)
 	return NULL;
 }
 
-/* Location trees nest: a prefix location's own children are searched within it. nginx's order:
- * exact, then the longest prefix down the nest, then, unless ^~ ended it, regular expressions of
- * the innermost and then outer levels. */
-static struct location *location_search(struct req *r, struct location *root, bool *exact)
+static struct location *slashed_in(const struct loc_entry *v, size_t n, struct span uri)
 {
-	struct location *path[32], *l = root, *found = NULL;
-	bool final = false;
+	for (size_t i = 0; i < n; i++) {
+		struct span p = v[i].prefix;
+
+		if (v[i].loc->auto_slash && p.n == uri.n + 1 && span_starts(p, uri) &&
+		    p.p[uri.n] == '/')
+			return v[i].loc;
+	}
+	return NULL;
+}
+
+/* The entry whose name is uri with a slash behind, when it wants that slash. */
+static struct location *tree_find_slashed(const struct loc_tree *t, struct span uri)
+{
+	struct location *l;
+
+	if (!t || !t->auto_slash)
+		return NULL;
+	l = slashed_in(t->exact, t->nexact, uri);
+	return l ? l : slashed_in(t->v, t->n, uri);
+}
+
+#define ROUTE_DEPTH 64 /* the parser's limit on blocks */
+
+/* Location trees nest: a prefix location's own children are searched within it. nginx's order:
+ * exact, then the longest prefix down the nest, then regular expressions of the innermost and then
+ * outer levels, without those levels whose longest prefix is ^~. *slash: it wants a slash behind
+ * the uri. */
+static struct location *location_search(struct req *r, struct location *root, bool *slash)
+{
+	struct location *path[ROUTE_DEPTH], *l = root, *found = NULL;
+	bool final[ROUTE_DEPTH];
 	int depth = 0;
 
-	*exact = false;
-	while (l && depth < 32) {
-		struct location *e = tree_exact(l->tree, r->uri), *p;
+	while (l && depth < ROUTE_DEPTH) {
+		struct location *e = tree_exact(l->tree, r->uri), *p = NULL;
 
-		path[depth++] = l;
+		if (e)
+			return e;
+		p = tree_find(l->tree, r->uri);
+		e = !p || p->name.n != r->uri.n ? tree_find_slashed(l->tree, r->uri) : NULL;
 		if (e) {
-			*exact = true;
+			*slash = true;
 			return e;
 		}
-		p = tree_find(l->tree, r->uri);
-		if (!p)
-			break;
-		found = p;
-		final = p->kind == LOC_PREFIX_FINAL;
+		path[depth] = l;
+		final[depth++] = p && p->kind == LOC_PREFIX_FINAL;
+		found = p ? p : found;
 		l = p;
 	}
-	if (final)
-		return found;
 	while (depth-- > 0) {
-		struct location *re = regex_find(r, path[depth]);
+		struct location *re = final[depth] ? NULL : regex_find(r, path[depth]);
 
 		if (re) { /* a regex location may hold nested ones */
 			struct location *inner =
-				re->tree || re->nregexes ? location_search(r, re, exact) : NULL;
+				re->tree || re->nregexes ? location_search(r, re, slash) : NULL;
 
 			return inner ? inner : re;
 		}
@@ -223,52 +247,24 @@ static struct location *location_search(struct req *r, struct location *root, bo
 	return found;
 }
 
-/* The entry whose prefix is uri with a slash behind. */
-static struct location *tree_find_slashed(const struct loc_tree *t, struct span uri)
-{
-	for (size_t i = 0; i < t->n; i++) {
-		struct span p = t->v[i].prefix;
-
-		if (t->v[i].loc->auto_slash && p.n == uri.n + 1 && span_starts(p, uri) &&
-		    p.p[uri.n] == '/')
-			return t->v[i].loc;
-	}
-	return NULL;
-}
-
 /* "/x" where only "/x/" is a proxied location: redirect, as nginx. */
-static int auto_slash(struct req *r)
+static int auto_slash(struct req *r, const struct location *l)
 {
-	const struct loc_tree *t = r->server->root->tree;
-	struct location *l;
 	struct span to;
 
-	if (!t || !t->auto_slash || !r->uri.n || r->uri.p[r->uri.n - 1] == '/')
-		return 0;
-	l = tree_find_slashed(t, r->uri);
-	if (!l)
-		return 0;
 	to = uri_escape(&r->arena, l->name, URI_ESCAPE_PATH);
 	if (r->args.n)
 		to = arena_printf(&r->arena, "%.*s?%.*s", SPAN_ARG(to), SPAN_ARG(r->args));
-	r->location = l;
-	r->scope = l->scope;
 	req_answer(r, 301)->location = to;
 	return 301;
 }
 
 int location_find(struct req *r)
 {
-	bool exact;
+	bool slash = false;
 	struct location *l;
 
-	l = location_search(r, r->server->root, &exact);
-	if (!exact && (!l || l->kind == LOC_PREFIX || l->kind == LOC_PREFIX_FINAL)) {
-		int rc = auto_slash(r);
-
-		if (rc)
-			return rc;
-	}
+	l = location_search(r, r->server->root, &slash);
 	if (!l)
 		l = r->server->root;
 	r->location = l;
@@ -276,6 +272,8 @@ int location_find(struct req *r)
 	r->valid_location = true;
 	if (l->internal && !r->internal)
 		return 404;
+	if (slash)
+		return auto_slash(r, l);
 	return 0;
 }
 

@@ -170,10 +170,10 @@ static int tree_build(struct conf_call *c, struct location *in, size_t nprefix, 
 	list_each (l, &in->children) {
 		struct location *loc = CONTAINER_OF(l, struct location, link);
 
-		if (loc->kind == LOC_EXACT)
+		t->auto_slash |= loc->auto_slash;
+		if (loc->kind == LOC_EXACT) {
 			t->exact[t->nexact++] = (struct loc_entry){.prefix = loc->name, .loc = loc};
-		else if (loc->kind == LOC_PREFIX || loc->kind == LOC_PREFIX_FINAL) {
-			t->auto_slash |= loc->auto_slash;
+		} else if (loc->kind == LOC_PREFIX || loc->kind == LOC_PREFIX_FINAL) {
 			t->v[t->n++] = (struct loc_entry){.prefix = loc->name, .loc = loc};
 		}
 	}

@@ -3,6 +3,7 @@
 #include "conf/opener.h"
 #include "serve/conn.h"
 #include "serve/core.h"
+#include "serve/req_internal.h"
 #include "serve/tunnel.h"
 
 const struct http_module *const *http_modules;
@@ -135,6 +136,7 @@ void serve_thread_stop(void)
 	if (shutdown_timer.link.next)
 		timer_stop(&co_sched.wheel, &shutdown_timer);
 	conns_thread_fini();
+	req_thread_fini();
 	stream_thread_fini();
 	net_thread_leave();
 	snapshot_switch(NULL, io_loop_index());

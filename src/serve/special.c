@@ -30,6 +30,13 @@ static void error_page_method(struct req *r)
 	r->method_name = SPAN("GET");
 }
 
+static bool is_redirect(int status)
+{
+	return (status >= 301 && status <= 303) || status == 307 || status == 308;
+}
+
+static int page_answer(struct req *r, int status);
+
 /* PHASE_AGAIN, PHASE_DONE (a redirect in r->resp), or a status on failure. */
 static int error_page_go(struct req *r, const struct error_page *e, int status)
 {
@@ -50,13 +57,9 @@ static int error_page_go(struct req *r, const struct error_page *e, int status)
 		error_page_method(r);
 		return req_redirect(r, uri, args);
 	}
-	struct resp *resp = req_answer(r, 302);
-
-	if (r->error_status == 301 ||
-	    (r->error_status >= 302 && r->error_status <= 308 && r->error_status != 304))
-		resp->status = r->error_status;
 	r->error_status = 0;
-	resp->location = uri;
+	page_answer(r, is_redirect(e->overwrite) ? e->overwrite : 302);
+	r->resp.location = uri;
 	return PHASE_DONE;
 }
 
@@ -65,6 +68,10 @@ static int error_page_go(struct req *r, const struct error_page *e, int status)
 static struct span page_title(int status)
 {
 	switch (status) {
+	case 302: /* these two are called otherwise in the status line */
+		return SPAN("302 Found");
+	case 401:
+		return SPAN("401 Authorization Required");
 	case 400:
 		return SPAN("400 Bad Request");
 	case 494:
@@ -124,9 +131,8 @@ static int page_answer(struct req *r, int status)
 	struct body_mem *m;
 	struct resp *resp;
 
-	if (!title.n && (reason.n || status < 600))
-		title = arena_printf(&r->arena, reason.n ? "%d %.*s" : "%d", status,
-				     SPAN_ARG(reason));
+	if (!title.n)
+		title = arena_printf(&r->arena, "%d %.*s", status, SPAN_ARG(reason));
 	text = arena_printf(&r->arena,
 			    "<html>\r\n<head><title>%.*s</title></"
 			    "head>\r\n<body>\r\n<center><h1>%.*s</h1></center>\r\n"
@@ -170,7 +176,19 @@ static bool status_closes(int status)
 
 static bool status_has_page(int status)
 {
-	return status >= 300 && status != 304 && status != 499 && status != 444;
+	switch (status) {
+	case 304:
+	case 305:
+	case 306:
+	case 407:
+		return false;
+	case 421:
+	case 429:
+		return true;
+	default:
+		return (status >= 301 && status <= 308) || (status >= 400 && status <= 416) ||
+		       (status >= 494 && status <= 497) || (status >= 500 && status <= 505) || status == 507;
+	}
 }
 
 int special_answer(struct req *r, int status)
@@ -214,20 +232,18 @@ int special_answer(struct req *r, int status)
 struct span absolute_location(struct req *r, struct span location)
 {
 	const struct core_loc *l = req_conf(r, &core_loc_mod);
-	struct span host = r->server->name, scheme = r->conn->tls ? SPAN("https") : SPAN("http");
+	struct span host = r->host, scheme = r->conn->tls ? SPAN("https") : SPAN("http");
 	struct net_addr local;
 	int port;
 
 	if (!l->absolute_redirect || !location.n || location.p[0] != '/')
 		return location;
-	if (!l->server_name_in_redirect && r->host.n)
-		host = r->host;
-	if (!host.n || l->server_name_in_redirect) {
+	if (l->server_name_in_redirect)
+		host = r->server->name;
+	if (!host.n) {
 		char text[ADDR_TEXT_MAX];
 
-		if (l->server_name_in_redirect && r->server->name.n)
-			host = r->server->name;
-		else if (conn_local(r->conn, &local) == 0)
+		if (conn_local(r->conn, &local) == 0)
 			host = arena_dup(
 				&r->arena,
 				span_make(text, addr_format(&local.sa, false, text, sizeof(text))));

@@ -77,6 +77,22 @@ static int side_move(struct tunnel_side *from, struct tunnel_side *to)
 	return from->moved != before;
 }
 
+static bool side_has_more(const struct tunnel_side *s)
+{
+	return !s->eof && !inbuf_len(&s->in) && stream_readable(s->stream);
+}
+
+/* The next turn when there is more than this one should move, else the idle time-out. */
+static void tunnel_arm(struct tunnel *t)
+{
+	if (side_has_more(&t->client) || side_has_more(&t->server))
+		timer_start(&co_sched.wheel, &t->timer, io_now_ms());
+	else if (t->idle_timeout_ms)
+		timer_start(&co_sched.wheel, &t->timer, t->moved_ms + t->idle_timeout_ms);
+	else
+		timer_stop(&co_sched.wheel, &t->timer);
+}
+
 static void tunnel_step(struct tunnel *t)
 {
 	int up = side_move(&t->client, &t->server);
@@ -98,12 +114,9 @@ static void tunnel_step(struct tunnel *t)
 		tunnel_end(t, FAIL_OK);
 		return;
 	}
-	if ((up || down) && t->idle_timeout_ms)
-		timer_start(&co_sched.wheel, &t->timer, io_now_ms() + t->idle_timeout_ms);
-	/* More may be there than one turn should move. */
-	if ((stream_readable(t->client.stream) && !t->client.eof && !inbuf_len(&t->client.in)) ||
-	    (stream_readable(t->server.stream) && !t->server.eof && !inbuf_len(&t->server.in)))
-		timer_start(&co_sched.wheel, &t->timer, io_now_ms());
+	if (up || down)
+		t->moved_ms = io_now_ms();
+	tunnel_arm(t);
 }
 
 static void tunnel_event(struct iofd *f)
@@ -115,14 +128,11 @@ static void tunnel_timer(struct timer *timer)
 {
 	struct tunnel *t = CONTAINER_OF(timer, struct tunnel, timer);
 
-	if ((stream_readable(t->client.stream) && !inbuf_len(&t->client.in) && !t->client.eof) ||
-	    (stream_readable(t->server.stream) && !inbuf_len(&t->server.in) && !t->server.eof)) {
-		if (t->idle_timeout_ms)
-			timer_start(&co_sched.wheel, &t->timer, io_now_ms() + t->idle_timeout_ms);
+	if (t->idle_timeout_ms && io_now_ms() >= t->moved_ms + t->idle_timeout_ms &&
+	    !side_has_more(&t->client) && !side_has_more(&t->server))
+		tunnel_end(t, FAIL_TUNNEL_ENDED);
+	else
 		tunnel_step(t);
-		return;
-	}
-	tunnel_end(t, FAIL_TUNNEL_ENDED);
 }
 
 void tunnel_start(struct tunnel *t)
@@ -137,8 +147,7 @@ void tunnel_start(struct tunnel *t)
 	t->client.stream->owner = t->server.stream->owner = t;
 	t->client.stream->io.parked = t->server.stream->io.parked = tunnel_event;
 	t->client.stream->io.parked_writes = t->server.stream->io.parked_writes = true;
-	if (t->idle_timeout_ms)
-		timer_start(&co_sched.wheel, &t->timer, io_now_ms() + t->idle_timeout_ms);
+	t->moved_ms = io_now_ms();
 	if (iofd_register(&t->client.stream->io) < 0 || iofd_register(&t->server.stream->io) < 0) {
 		tunnel_end(t, FAIL_NO_DESCRIPTORS);
 		return;

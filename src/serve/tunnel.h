@@ -23,6 +23,7 @@ struct tunnel {
 	struct list link; /* of this thread: shutdown finds it */
 	struct tunnel_side client, server;
 	uint64_t idle_timeout_ms; /* no byte in either direction; 0: none */
+	uint64_t moved_ms;	  /* when the last byte moved */
 	struct timer timer;
 	/* Called once on the loop's stack when it has ended: the tunnel no longer touches the
 	 * streams, which are still open and registered; the callee closes them and frees the
