@@ -242,9 +242,11 @@ static struct span type_of_uri(const struct req *r)
 
 static int return_answer(struct req *r, int status, const struct tmpl *text)
 {
-	struct span value = tmpl_eval(text, &r->vars);
+	struct span value;
 	struct resp *resp;
 
+	r->resp.status = status; /* for $status in the text */
+	value = tmpl_eval(text, &r->vars);
 	if (r->vars.failed)
 		return req_fail(r, FAIL_NO_MEMORY);
 	if (status == 444)

@@ -338,7 +338,7 @@ int proxy_answer(struct exchange *x)
 	}
 	if (e.accel_redirect.n)
 		return response_redirect(x, e.accel_redirect);
-	if (e.accel_charset.n)
+	if (e.accel_charset.n && !resp->charset.n)
 		resp->charset = e.accel_charset;
 	resp->headers = x->resp.headers;
 	if (x->resp.status == 101)
