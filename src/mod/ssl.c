@@ -632,9 +632,37 @@ static struct conf_mod ssl_conf_mod = {
 
 static struct conf_mod *const confs[] = {&ssl_conf_mod, NULL};
 
+/* ---- ticket keys: one thread looks whether they are due ---- */
+
+#define ROTATE_LOOK (10 * SECOND)
+static struct timer rotate_timer;
+
+static void rotate(struct timer *t)
+{
+	tls_rotate_ticket_keys(io_wall_ms());
+	timer_start(&co_sched.wheel, t, io_now_ms() + ROTATE_LOOK);
+}
+
+static int ssl_thread_start(void)
+{
+	if (io_loop_index() != 0)
+		return 0;
+	timer_init(&rotate_timer, rotate);
+	timer_start(&co_sched.wheel, &rotate_timer, io_now_ms() + ROTATE_LOOK);
+	return 0;
+}
+
+static void ssl_thread_stop(void)
+{
+	if (io_loop_index() == 0)
+		timer_stop(&co_sched.wheel, &rotate_timer);
+}
+
 const struct http_module ssl_module = {
 	.name = "ssl",
 	.confs = confs,
 	.vars = vars,
 	.phase = {[PHASE_POST_READ] = ssl_check},
+	.thread_start = ssl_thread_start,
+	.thread_stop = ssl_thread_stop,
 };

@@ -421,6 +421,7 @@ static struct span lower(struct conf_call *c, struct span s)
 
 static int server_name_word(struct conf_call *c, unsigned i, struct server *s)
 {
+	char host[256] = "";
 	struct span w = conf_arg(c, i);
 	struct server_name *n =
 		ARENA_PUSH(c->ctx->arena, s->server_names, &s->nnames, &s->names_cap);
@@ -438,8 +439,6 @@ static int server_name_word(struct conf_call *c, unsigned i, struct server *s)
 		return n->re ? CONF_OK : CONF_ERR;
 	}
 	if (span_eq(w, SPAN("$hostname"))) {
-		char host[256] = "";
-
 		gethostname(host, sizeof(host) - 1);
 		w = span_of(host);
 	}
