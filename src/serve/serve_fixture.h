@@ -296,11 +296,16 @@ static inline void client_send(struct client *k, const char *p, size_t n)
 	}
 }
 
+static inline void client_say(struct client *k, const char *text)
+{
+	client_send(k, text, strlen(text));
+}
+
 /* Sends a text, lets it be answered and reads what came. */
 static inline const char *client_ask(struct client *k, const char *text)
 {
 	k->n = 0;
-	client_send(k, text, strlen(text));
+	client_say(k, text);
 	for (int i = 0; i < 4; i++) {
 		settle_loop();
 		client_recv(k, SIZE_MAX);
