@@ -119,6 +119,8 @@ static void before_bind(int fd, const struct listen_spec *spec)
 {
 	if (spec->sa.ss_family != AF_UNIX)
 		SET(SOL_SOCKET, SO_REUSEADDR, 1);
+	if (is_tcp(spec)) /* accepted sockets inherit it: one call less for each */
+		SET(IPPROTO_TCP, TCP_NODELAY, 1);
 	if (spec->reuseport)
 		SET(SOL_SOCKET, SO_REUSEPORT, 1);
 	if (spec->sa.ss_family == AF_INET6)

@@ -307,7 +307,6 @@ void conn_accepted(struct listener *l, int fd, const struct net_addr *peer)
 		conn_close(c, false);
 		return;
 	}
-	stream_set_nodelay(&c->stream, true);
 	conn_park(c, CONN_FRESH, conn_head_timeout(port));
 }
 

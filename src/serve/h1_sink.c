@@ -6,6 +6,7 @@
 #include "serve/req_internal.h"
 
 #define STALL_PATIENCE_MS 50	      /* a client may keep its upstream waiting this long in all */
+#define H1_BESIDE 2048 /* a body this short is copied behind the head: one buffer is cheaper to send than several */
 #define SMALL_FILE	  (16 * 1024) /* copied behind the head: one system call and one packet less */
 
 static struct h1_client *h1_of(struct req *r)
@@ -243,7 +244,7 @@ static enum fail h1_head(struct req *r, struct resp *resp, bool has_body)
 {
 	struct h1_client *h = h1_of(r);
 	const struct core_loc *l = req_conf(r, &core_loc_mod);
-	size_t room = head_room(resp);
+	size_t room = head_room(resp) + H1_BESIDE;
 	char *p;
 
 	head_framing(h, resp, has_body, l);
@@ -279,6 +280,12 @@ static MAY_SUSPEND enum fail h1_push(struct h1_client *h, struct span before, st
 	};
 	struct h1_send s = {.h = h, .iov = iov, .n = 4, .data_at = pc ? 2 : -1, .piece = pc};
 
+	if (pc && before.n + pc->mem.n + after.n <= h->out_cap - h->out_len) {
+		char *p = add(add(add(h->out + h->out_len, before), pc->mem), after);
+
+		iov[0].iov_len = (size_t)(p - h->out);
+		s = (struct h1_send){.h = h, .iov = iov, .n = 1, .data_at = -1};
+	}
 	h->out_len = 0;
 	return h1_send_all(&s);
 }
