@@ -105,6 +105,8 @@ int cmdline_parse(struct cmdline *c, int argc, char **argv, char *err, size_t si
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--offline") == 0) {
 			c->offline = true;
+		} else if (strcmp(argv[i], "--help-directives") == 0) {
+			c->directives = true;
 		} else if (argv[i][0] != '-') {
 			snprintf(err, size, "invalid option: \"%s\"", argv[i]);
 			return -1;
@@ -170,6 +172,15 @@ int cmdline_paths(struct cmdline *c)
 	return c->log.p ? 0 : -ENOMEM;
 }
 
+void cmdline_fini(struct cmdline *c)
+{
+	mem_free((char *)c->prefix.p);
+	mem_free((char *)c->conf.p);
+	if (c->log.p && !span_eq(c->log, SPAN("stderr")))
+		mem_free((char *)c->log.p);
+	c->prefix = c->conf = c->conf_prefix = c->log = (struct span){0};
+}
+
 /* ---- what is printed ---- */
 
 /* A word stands here only when the thing works. */
@@ -228,5 +239,6 @@ void cmdline_usage(struct buf *out)
 		   "  -p prefix      where relative names begin (default: " SLUICE_PREFIX ")\n"
 		   "  -e filename    error log of the start (default: " SLUICE_ERROR_LOG ")\n"
 		   "  -c filename    configuration file (default: " SLUICE_CONF ")\n"
+		   "  --help-directives  print what every directive means, one a line\n"
 		   "  -g directives  directives of the main context, before those of the file\n");
 }

@@ -16,7 +16,7 @@
 enum cmdline_signal { CMD_NONE, CMD_STOP, CMD_QUIT, CMD_REOPEN, CMD_RELOAD };
 
 struct cmdline {
-	bool help, version, version_long, test, dump, quiet, offline;
+	bool help, version, version_long, test, dump, quiet, offline, directives;
 	enum cmdline_signal signal;
 	const char *prefix_arg, *conf_arg, *log_arg; /* as given; NULL: not */
 	const char *globals;			     /* -g; NULL: not */
@@ -32,6 +32,8 @@ struct cmdline {
 int cmdline_parse(struct cmdline *c, int argc, char **argv, char *err, size_t size);
 /* Makes the paths absolute, from the working directory. Memory: never freed. 0 or -errno. */
 int cmdline_paths(struct cmdline *c);
+/* Frees what cmdline_paths made. */
+void cmdline_fini(struct cmdline *c);
 /* What -v, -V and -h print. */
 void cmdline_version(struct buf *out, bool with_configure);
 void cmdline_usage(struct buf *out);

@@ -89,16 +89,19 @@ static void test_paths(void **state)
 	assert_span(c.conf, "/p/conf/x.conf");
 	assert_span(c.conf_prefix, "/p/conf/");
 	assert_span(c.log, "/p/e.log");
+	cmdline_fini(&c);
 	assert_int_equal(PARSE("-c", "/etc/x.conf", "-e", "stderr"), 0);
 	assert_int_equal(cmdline_paths(&c), 0);
 	assert_span(c.prefix, SLUICE_PREFIX);
 	assert_span(c.conf_prefix, "/etc/");
 	assert_span(c.log, "stderr");
+	cmdline_fini(&c);
 	assert_int_equal(PARSE("-p", "."), 0);
 	assert_int_equal(cmdline_paths(&c), 0);
 	assert_int_equal(c.prefix.p[0], '/');
 	assert_int_equal(c.prefix.p[c.prefix.n - 1], '/');
 	assert_true(span_find(c.prefix, SPAN("/./")) < 0);
+	cmdline_fini(&c);
 }
 
 static void test_version(void **state)

@@ -10,6 +10,7 @@
 #include "main/cmdline.h"
 #include "main/generation.h"
 #include "main/logs.h"
+#include "main/manual.h"
 #include "main/master.h"
 #include "main/modules.h"
 #include "main/pidfile.h"
@@ -22,7 +23,7 @@ static void print(int fd, void (*fill)(struct buf *b))
 {
 	struct buf b;
 
-	buf_init(&b, 65536);
+	buf_init(&b, 1 << 20);
 	fill(&b);
 	if (write(fd, b.p, b.len) < 0) {
 		/* Nobody reads it. */
@@ -190,6 +191,11 @@ int main(int argc, char **argv)
 		print(STDERR_FILENO, cmdline_usage);
 	if (cmd.version && !cmd.test)
 		return 0;
+	if (cmd.directives) {
+		modules_init();
+		print(STDOUT_FILENO, manual_directives);
+		return 0;
+	}
 	r = cmdline_paths(&cmd);
 	if (r < 0) {
 		dprintf(STDERR_FILENO, "nginx: [emerg] %s\n", strerror(-r));

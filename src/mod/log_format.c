@@ -40,7 +40,7 @@ static char *line_grow(struct log_line *l, size_t n)
 
 char *log_line_room(struct log_line *l, size_t n)
 {
-	return likely(l->cap - l->n >= n) ? l->p + l->n : line_grow(l, n);
+	return likely(l->p && l->cap - l->n >= n) ? l->p + l->n : line_grow(l, n);
 }
 
 void log_line_add(struct log_line *l, struct span s)

@@ -21,6 +21,12 @@ static ssize_t count_recv(int fd, void *p, size_t n, int flags)
 	return sys_linux.recv(fd, p, n, flags);
 }
 
+static ssize_t count_send(int fd, const void *p, size_t n, int flags)
+{
+	writes++;
+	return sys_linux.send(fd, p, n, flags);
+}
+
 static ssize_t count_writev(int fd, const struct iovec *iov, int n)
 {
 	writes++;
@@ -181,6 +187,7 @@ static void few_system_calls(void **state)
 	ops = sys_linux;
 	ops.recv = count_recv;
 	ops.writev = count_writev;
+	ops.send = count_send;
 	ops.epoll_ctl = count_ctl;
 	open_pair(&p, true);
 	sys = &ops;

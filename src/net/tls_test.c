@@ -725,6 +725,12 @@ static void big_writes(void **state)
 }
 
 static unsigned writes;
+static ssize_t count_send(int fd, const void *p, size_t n, int flags)
+{
+	writes++;
+	return sys_linux.send(fd, p, n, flags);
+}
+
 static ssize_t count_writev(int fd, const struct iovec *iov, int n)
 {
 	writes++;
@@ -753,6 +759,7 @@ static void few_system_calls(void **state)
 	struct sys_ops ops = sys_linux;
 
 	ops.writev = count_writev;
+	ops.send = count_send;
 	p.sctx = context(&sc, &site);
 	p.cctx = context(&cc, NULL);
 	run_pair(&p);

@@ -108,7 +108,7 @@ static inline void proxy_request(struct proxy_fixture *f, const char *uri,
 	r->scope = f->loc.scope;
 	r->location = &f->loc;
 	r->uri = r->unparsed_uri = span_of(uri);
-	r->valid_unparsed_uri = true;
+	r->valid_unparsed_uri = r->valid_location = true;
 	r->method = METHOD_GET;
 	r->method_name = SPAN("GET");
 	r->in.version = HTTP_11;

@@ -66,6 +66,8 @@ static void iov_advance(struct iovec *iov, int n, size_t done)
 	for (int i = 0; i < n && done; i++) {
 		size_t k = MIN_OF(done, iov[i].iov_len);
 
+		if (!k)
+			continue;
 		iov[i].iov_base = (char *)iov[i].iov_base + k;
 		iov[i].iov_len -= k;
 		done -= k;
