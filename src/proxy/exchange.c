@@ -263,7 +263,7 @@ static MAY_SUSPEND enum fail exchange_attempt(struct exchange *x)
 
 /* ---- tries ---- */
 
-static bool exchange_again(struct exchange *x, unsigned bit, unsigned tries_left)
+bool exchange_again(struct exchange *x, unsigned bit, unsigned tries_left)
 {
 	int64_t limit = x->conf->next_upstream_timeout;
 	struct tries_state s = {

@@ -112,6 +112,8 @@ struct tries_state {
 };
 /* May the next server be tried after a failure with these NEXT_* bits? */
 bool tries_again(const struct tries_state *s, unsigned bit);
+/* Would another server be tried after a failure of that kind, with so many tries left? */
+bool exchange_again(struct exchange *x, unsigned bit, unsigned tries_left);
 /* NEXT_HTTP_* bit of a status, 0 when none. */
 unsigned tries_status_bit(int status);
 

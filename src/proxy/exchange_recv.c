@@ -124,6 +124,43 @@ static enum fail recv_keep_head(struct exchange *x, size_t used)
 	return FAIL_OK;
 }
 
+#define SHORT_BODY    (32 * 1024) /* bytes */
+#define SHORT_WAIT_MS 20
+
+/* A short body mostly comes right behind its head. To wait for it a moment costs the client
+ * nothing, for both then leave in one write; and as long as nothing was sent to the client, a
+ * server that dies can still be replaced by another. */
+static MAY_SUSPEND enum fail recv_short_body(struct exchange *x)
+{
+	int64_t want = x->resp.content_length;
+	uint64_t until = io_now_ms() + SHORT_WAIT_MS;
+
+	if (!x->conf->buffering || x->resp.chunked || want <= 0 || want > SHORT_BODY ||
+	    x->resp.status == 101 || !http_response_has_body(x->method, x->resp.status))
+		return FAIL_OK;
+	if ((int64_t)inbuf_len(&x->in) < want && !inbuf_reserve(&x->in, (size_t)want, NULL))
+		return FAIL_NO_MEMORY;
+	while ((int64_t)inbuf_len(&x->in) < want) {
+		int rc = stream_wait_readable(&x->conn->stream, until);
+		ssize_t n;
+
+		if (rc == -ETIMEDOUT || rc == -EINTR)
+			return FAIL_OK; /* a slow server, or the sender has something to say: go on
+					 */
+		if (rc < 0)
+			return fail_of_upstream(rc, FAIL_UPSTREAM_READ_TIMEOUT,
+						FAIL_UPSTREAM_CLOSED);
+		n = inbuf_recv(&x->in, &x->conn->stream);
+		if (n > 0 || n == -EAGAIN)
+			continue;
+		/* With nobody else to ask the client gets what there is, cut short. */
+		if (!x->pick.tries_left || !exchange_again(x, NEXT_ERROR, x->pick.tries_left - 1))
+			return FAIL_OK;
+		return n == -ECONNRESET ? FAIL_UPSTREAM_RESET : FAIL_UPSTREAM_CLOSED;
+	}
+	return FAIL_OK;
+}
+
 enum fail exchange_recv(struct exchange *x)
 {
 	enum fail f;
@@ -147,6 +184,9 @@ enum fail exchange_recv(struct exchange *x)
 		return f;
 	if (x->resp.status == 101 && !x->upgrade)
 		return FAIL_UPSTREAM_UPGRADE;
+	f = recv_short_body(x);
+	if (f != FAIL_OK)
+		return f;
 	x->attempt->status = x->resp.status;
 	x->attempt->header_us = (int64_t)(io_now_ms() - x->attempt->start_ms) * 1000;
 	return FAIL_OK;
