@@ -93,6 +93,8 @@ static void add_default(struct buf *out, const struct conf_row *row)
 		buf_printf(out, row->def ? "on" : "off");
 		return;
 	case CONF_NUM:
+		if (row->def < 0) /* stands for "not given" */
+			break;
 		buf_printf(out, "%" PRId64, row->def);
 		return;
 	case CONF_SIZE:
@@ -111,6 +113,9 @@ static void add_default(struct buf *out, const struct conf_row *row)
 				return;
 			}
 		}
+		break;
+	default:
+		break;
 	}
 	buf_printf(out, "-");
 }
