@@ -15,9 +15,9 @@
 struct arena_chunk;
 
 struct arena {
-	char *at, *end;             /* free part of the current chunk */
+	char *at, *end;		    /* free part of the current chunk */
 	struct arena_chunk *chunks; /* newest first */
-	size_t used, ceiling;       /* bytes asked of the system, and the most there may be */
+	size_t used, ceiling;	    /* bytes asked of the system, and the most there may be */
 };
 
 /* No memory is taken before the first allocation. ceiling in bytes. */

@@ -1,6 +1,6 @@
 /* A growing byte string with a ceiling: [start, start+len) of a block of cap bytes.
- * Owner: whoever initialised it. Memory: mem_alloc. A failed append leaves the content as it was and
- * sets `failed`, which stays set, so a builder may check once at the end. */
+ * Owner: whoever initialised it. Memory: mem_alloc. A failed append leaves the content as it was
+ * and sets `failed`, which stays set, so a builder may check once at the end. */
 #pragma once
 #include <stdarg.h>
 #include <stdbool.h>
@@ -15,7 +15,7 @@ struct buf {
 
 void buf_init(struct buf *b, size_t ceiling); /* takes no memory */
 void buf_fini(struct buf *b);
-void buf_clear(struct buf *b); /* len = 0, failed = false; memory kept */
+void buf_clear(struct buf *b);		   /* len = 0, failed = false; memory kept */
 bool buf_reserve(struct buf *b, size_t n); /* room for n more bytes */
 bool buf_add(struct buf *b, const void *p, size_t n);
 bool buf_add_span(struct buf *b, struct span s);

@@ -31,10 +31,10 @@ __attribute__((noreturn)) void bug_report(const char *file, int line, const char
 			bug_report(__FILE__, __LINE__, #cond);                                     \
 	} while (0)
 
-#define likely(x)      __builtin_expect(!!(x), 1)
-#define unlikely(x)    __builtin_expect(!!(x), 0)
-#define ARRAY_LEN(a)   (sizeof(a) / sizeof((a)[0]))
-#define MIN_OF(a, b)   ((a) < (b) ? (a) : (b))
-#define MAX_OF(a, b)   ((a) > (b) ? (a) : (b))
-#define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
-#define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
+#define likely(x)			__builtin_expect(!!(x), 1)
+#define unlikely(x)			__builtin_expect(!!(x), 0)
+#define ARRAY_LEN(a)			(sizeof(a) / sizeof((a)[0]))
+#define MIN_OF(a, b)			((a) < (b) ? (a) : (b))
+#define MAX_OF(a, b)			((a) > (b) ? (a) : (b))
+#define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+#define PRINTF_LIKE(fmt, args)		__attribute__((format(printf, fmt, args)))

@@ -1,14 +1,15 @@
 /* General and pooled memory: the only malloc of the tree besides base/arena.c.
  *
- * mem_* is for things that grow or live long (tables, registries). A slab is a per-thread LIFO stash
- * of objects of one size: connections, buffers, timers. A slab object must be given back on the
- * thread that took it or through mem_free on any other; the slab keeps at most `keep` free ones.
- * Under ASan every object is its own malloc, so that use after slab_give is seen. */
+ * mem_* is for things that grow or live long (tables, registries). A slab is a per-thread LIFO
+ * stash of objects of one size: connections, buffers, timers. A slab object must be given back on
+ * the thread that took it or through mem_free on any other; the slab keeps at most `keep` free
+ * ones. Under ASan every object is its own malloc, so that use after slab_give is seen. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
 
-/* NULL when the system has no memory, or when a test's allocation budget (mem_fail_after) is hit. */
+/* NULL when the system has no memory, or when a test's allocation budget (mem_fail_after) is hit.
+ */
 void *mem_alloc(size_t n);
 void *mem_zalloc(size_t n);
 /* Like realloc. On NULL the old block is untouched. */
@@ -22,11 +23,11 @@ void mem_fail_after(int64_t n);
 int mem_must_fail(void);
 
 struct slab {
-	size_t size;    /* bytes of one object, at least sizeof(void *) */
-	unsigned keep;  /* free objects kept at most */
+	size_t size;	/* bytes of one object, at least sizeof(void *) */
+	unsigned keep;	/* free objects kept at most */
 	unsigned nfree; /* free objects now */
 	unsigned nused; /* objects out */
-	void *free;     /* LIFO */
+	void *free;	/* LIFO */
 };
 
 void slab_init(struct slab *s, size_t size, unsigned keep);

@@ -1,6 +1,6 @@
-/* Regular expressions: PCRE2 with JIT. A struct regex is immutable after compiling and may be used by
- * all threads; match data and a JIT stack are per thread. Matching has a ceiling (match and depth
- * limit), so a hostile subject ends as "no match" with a counted error, never as a hang. */
+/* Regular expressions: PCRE2 with JIT. A struct regex is immutable after compiling and may be used
+ * by all threads; match data and a JIT stack are per thread. Matching has a ceiling (match and
+ * depth limit), so a hostile subject ends as "no match" with a counted error, never as a hang. */
 #pragma once
 #include <stdatomic.h>
 #include "base/span.h"
@@ -8,8 +8,8 @@
 struct regex;
 #define REGEX_MAX_CAPTURES 64 /* whole match included */
 
-/* text without delimiters. On failure NULL, with a message in err (size bytes) and its offset. Unnamed
- * and named captures: see regex_names. Memory: mem_*; regex_free gives it back. */
+/* text without delimiters. On failure NULL, with a message in err (size bytes) and its offset.
+ * Unnamed and named captures: see regex_names. Memory: mem_*; regex_free gives it back. */
 struct regex *regex_new(struct span text, bool nocase, char *err, size_t size, size_t *err_at);
 void regex_free(struct regex *re);
 unsigned regex_captures(const struct regex *re); /* groups, whole match not counted */

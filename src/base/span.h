@@ -14,10 +14,13 @@ struct span {
 };
 
 /* SPAN("literal") for string literals only; span_of() for zero-terminated strings. */
-#define SPAN(lit)      ((struct span){(lit), sizeof(lit) - 1})
-#define SPAN_INIT(lit) {(lit), sizeof(lit) - 1}
+#define SPAN(lit) ((struct span){(lit), sizeof(lit) - 1})
+#define SPAN_INIT(lit)                                                                             \
+	{                                                                                          \
+		(lit), sizeof(lit) - 1                                                             \
+	}
 /* For printf: printf("%.*s", SPAN_ARG(s)). */
-#define SPAN_ARG(s)    (int)(s).n, (s).n ? (s).p : ""
+#define SPAN_ARG(s) (int)(s).n, (s).n ? (s).p : ""
 
 static inline struct span span_of(const char *s)
 {

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include "base/list.h"
 
-#define WHEEL_LEVELS 6   /* 64^6 ms: beyond any time-out; longer ones wait on a list of their own */
+#define WHEEL_LEVELS 6 /* 64^6 ms: beyond any time-out; longer ones wait on a list of their own */
 #define WHEEL_SLOTS  64
 
 struct timer {
@@ -18,12 +18,12 @@ struct timer {
 };
 
 struct wheel {
-	uint64_t now;                 /* ms of the last wheel_run, or of the tick it is firing */
-	uint64_t used[WHEEL_LEVELS];  /* bitmap: slot not empty */
+	uint64_t now;		     /* ms of the last wheel_run, or of the tick it is firing */
+	uint64_t used[WHEEL_LEVELS]; /* bitmap: slot not empty */
 	struct list slot[WHEEL_LEVELS][WHEEL_SLOTS];
-	struct list due;              /* started when already past: for the next wheel_run */
-	struct list far;              /* beyond the highest level */
-	unsigned count;               /* pending timers */
+	struct list due; /* started when already past: for the next wheel_run */
+	struct list far; /* beyond the highest level */
+	unsigned count;	 /* pending timers */
 };
 
 void wheel_init(struct wheel *w, uint64_t now_ms);

@@ -27,14 +27,14 @@ struct co_slab {
 	struct co_slot slots[CO_SLAB_SLOTS];
 };
 
-static _Thread_local struct {
+_Thread_local struct co_stacks {
 	struct co_slab *slabs;
 	struct list idle;	/* warm ones in front, latest first; cold ones behind */
 	struct list *warm_last; /* the coldest warm one, or the head */
 	unsigned nslots, nidle, nwarm, max;
 	bool census;
 	unsigned deepest;
-} st;
+} co_stacks;
 
 /* mprotect splits a mapping in two per slot, and the limit counts them for the whole process. */
 static atomic_uint mprotected_slots;
@@ -82,11 +82,11 @@ unsigned co_guard_ceiling(void)
 
 void co_stacks_init(unsigned max)
 {
-	bool census = st.census;
+	bool census = co_stacks.census;
 
-	st = (typeof(st)){.max = max, .census = census};
-	list_init(&st.idle);
-	st.warm_last = &st.idle;
+	co_stacks = (struct co_stacks){.max = max, .census = census};
+	list_init(&co_stacks.idle);
+	co_stacks.warm_last = &co_stacks.idle;
 }
 
 static void slab_unmap(struct co_slab *b)
@@ -99,18 +99,18 @@ static void slab_unmap(struct co_slab *b)
 
 void co_stacks_fini(void)
 {
-	BUG_ON(st.nidle != st.nslots);
-	while (st.slabs) {
-		struct co_slab *b = st.slabs;
+	BUG_ON(co_stacks.nidle != co_stacks.nslots);
+	while (co_stacks.slabs) {
+		struct co_slab *b = co_stacks.slabs;
 
-		st.slabs = b->next;
+		co_stacks.slabs = b->next;
 		for (int i = 0; i < CO_SLAB_SLOTS; i++)
 			tell_unmapped(b->slots[i].tell_id);
 		slab_unmap(b);
 	}
-	st.nslots = st.nidle = st.nwarm = 0;
-	list_init(&st.idle);
-	st.warm_last = &st.idle;
+	co_stacks.nslots = co_stacks.nidle = co_stacks.nwarm = 0;
+	list_init(&co_stacks.idle);
+	co_stacks.warm_last = &co_stacks.idle;
 }
 
 static int slab_guard_mprotect(struct co_slab *b, size_t stride)
@@ -142,9 +142,9 @@ static void slot_init(struct co_slot *s, char *guard, unsigned index)
 	s->lo = guard + page_size();
 	s->top = s->lo + CO_STACK_SIZE - index % COLOURS * COLOUR_STEP;
 	s->tell_id = tell_mapped(s->lo, s->lo + CO_STACK_SIZE);
-	list_push(&st.idle, &s->link);
-	st.nidle++;
-	st.nslots++;
+	list_push(&co_stacks.idle, &s->link);
+	co_stacks.nidle++;
+	co_stacks.nslots++;
 }
 
 /* Maps a slab; its slots join the idle list as cold ones. */
@@ -154,7 +154,7 @@ static int slab_map(void)
 	struct co_slab *b;
 	int err;
 
-	if (st.max && st.nslots >= st.max)
+	if (co_stacks.max && co_stacks.nslots >= co_stacks.max)
 		return -EAGAIN;
 	b = mem_zalloc(sizeof(*b));
 	if (!b)
@@ -173,8 +173,8 @@ static int slab_map(void)
 		slab_unmap(b);
 		return err;
 	}
-	b->next = st.slabs;
-	st.slabs = b;
+	b->next = co_stacks.slabs;
+	co_stacks.slabs = b;
 	for (unsigned i = 0; i < CO_SLAB_SLOTS; i++)
 		slot_init(&b->slots[i], b->map + i * stride, i);
 	return 0;
@@ -193,7 +193,7 @@ static void slot_measure(struct co_slot *s)
 
 	while (p < top && *p == PAINT)
 		p++;
-	st.deepest = MAX_OF(st.deepest, (unsigned)((char *)top - (char *)p));
+	co_stacks.deepest = MAX_OF(co_stacks.deepest, (unsigned)((char *)top - (char *)p));
 	paint(p, top);
 }
 
@@ -201,25 +201,25 @@ struct co_slot *co_slot_take(int *err)
 {
 	struct co_slot *s;
 
-	if (list_empty(&st.idle)) {
+	if (list_empty(&co_stacks.idle)) {
 		*err = slab_map();
 		if (*err)
 			return NULL;
 	}
-	if (st.max && st.nslots - st.nidle >= st.max) {
+	if (co_stacks.max && co_stacks.nslots - co_stacks.nidle >= co_stacks.max) {
 		*err = -EAGAIN;
 		return NULL;
 	}
-	s = CONTAINER_OF(st.idle.next, struct co_slot, link);
-	if (st.warm_last == &s->link)
-		st.warm_last = &st.idle;
+	s = CONTAINER_OF(co_stacks.idle.next, struct co_slot, link);
+	if (co_stacks.warm_last == &s->link)
+		co_stacks.warm_last = &co_stacks.idle;
 	list_del(&s->link);
-	st.nidle--;
+	co_stacks.nidle--;
 	if (s->warm)
-		st.nwarm--;
+		co_stacks.nwarm--;
 	s->warm = true;
 	tell_clean(s->lo, CO_STACK_SIZE);
-	if (st.census && !s->painted) {
+	if (co_stacks.census && !s->painted) {
 		paint((uint64_t *)s->lo, (uint64_t *)s->top);
 		s->painted = true;
 	}
@@ -229,13 +229,13 @@ struct co_slot *co_slot_take(int *err)
 /* Gives the pages of the coldest warm slot back. */
 static void slot_cool(void)
 {
-	struct co_slot *s = CONTAINER_OF(st.warm_last, struct co_slot, link);
+	struct co_slot *s = CONTAINER_OF(co_stacks.warm_last, struct co_slot, link);
 
-	st.warm_last = s->link.prev;
+	co_stacks.warm_last = s->link.prev;
 	madvise(s->lo, CO_STACK_SIZE, MADV_DONTNEED);
 	s->warm = false;
 	s->painted = false;
-	st.nwarm--;
+	co_stacks.nwarm--;
 }
 
 void co_slot_give(struct co_slot *s)
@@ -246,33 +246,33 @@ void co_slot_give(struct co_slot *s)
 	tell_clean(s->lo, CO_STACK_SIZE);
 	if (s->painted)
 		slot_measure(s);
-	list_push_front(&st.idle, &s->link);
-	if (st.warm_last == &st.idle)
-		st.warm_last = &s->link;
-	st.nidle++;
-	st.nwarm++;
-	mark = MAX_OF((unsigned)CO_IDLE_MIN, (st.nslots - st.nidle) / 4);
+	list_push_front(&co_stacks.idle, &s->link);
+	if (co_stacks.warm_last == &co_stacks.idle)
+		co_stacks.warm_last = &s->link;
+	co_stacks.nidle++;
+	co_stacks.nwarm++;
+	mark = MAX_OF((unsigned)CO_IDLE_MIN, (co_stacks.nslots - co_stacks.nidle) / 4);
 	/* Two at most: the mark falls while stacks come back, and no single return pays for all. */
-	for (int i = 0; i < 2 && st.nwarm > mark; i++)
+	for (int i = 0; i < 2 && co_stacks.nwarm > mark; i++)
 		slot_cool();
 }
 
 unsigned co_slots_idle(void)
 {
-	return st.nidle;
+	return co_stacks.nidle;
 }
 
 unsigned co_slots_warm(void)
 {
-	return st.nwarm;
+	return co_stacks.nwarm;
 }
 
 void co_census_enable(bool on)
 {
-	st.census = on;
+	co_stacks.census = on;
 }
 
 unsigned co_stack_census(void)
 {
-	return st.deepest;
+	return co_stacks.deepest;
 }

@@ -13,13 +13,17 @@
 
 struct co_slot {
 	struct list link; /* on the idle list */
-	char *lo;         /* lowest usable byte; the guard page lies below */
-	char *top;        /* end of what may be used, below the slot's end by its cache colour */
-	void *co;         /* NULL: idle */
+	char *lo;	  /* lowest usable byte; the guard page lies below */
+	char *top;	  /* end of what may be used, below the slot's end by its cache colour */
+	void *co;	  /* NULL: idle */
 	unsigned tell_id;
-	bool warm;        /* may hold pages */
+	bool warm; /* may hold pages */
 	bool painted;
 };
+
+/* This thread's; of use to a debugger, which finds no static of that kind in an optimised build. */
+struct co_stacks;
+extern _Thread_local struct co_stacks co_stacks;
 
 /* max: ceiling on the slots of this thread, 0: none but what the kernel sets. */
 void co_stacks_init(unsigned max);

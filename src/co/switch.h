@@ -37,10 +37,10 @@ static inline void co_ctx_switch(struct co_ctx *from, struct co_ctx *to)
 
 /* Offsets are known to the assembler below. */
 struct co_ctx {
-	void *sp;         /* 0 */
-	void *pc;         /* 8 */
-	void *fp;         /* 16 */
-	void *unused;     /* 24 */
+	void *sp;     /* 0 */
+	void *pc;     /* 8 */
+	void *fp;     /* 16 */
+	void *unused; /* 24 */
 };
 
 /* top is aligned to 16. A zero return address ends backtraces there. */
@@ -61,7 +61,7 @@ static inline void co_ctx_init(struct co_ctx *c, char *lo, char *top, void (*ent
 #ifdef __x86_64__
 
 static inline __attribute__((always_inline)) void co_ctx_switch(struct co_ctx *from,
-								 struct co_ctx *to)
+								struct co_ctx *to)
 {
 	__asm__ volatile("leaq 1f(%%rip), %%rax\n\t"
 			 "movq %%rsp, 0(%0)\n\t"
@@ -83,7 +83,7 @@ static inline __attribute__((always_inline)) void co_ctx_switch(struct co_ctx *f
 #else /* __aarch64__ */
 
 static inline __attribute__((always_inline)) void co_ctx_switch(struct co_ctx *from,
-								 struct co_ctx *to)
+								struct co_ctx *to)
 {
 	register struct co_ctx *f __asm__("x0") = from;
 	register struct co_ctx *t __asm__("x1") = to;

@@ -20,7 +20,7 @@
 /* One per stack: a coroutine's, and the thread's own. */
 struct co_tell {
 #ifdef BUILT_WITH_ASAN
-	void *fake;     /* ASan's fake stack while suspended */
+	void *fake;	/* ASan's fake stack while suspended */
 	const void *lo; /* of the real one */
 	size_t size;
 #endif
@@ -60,7 +60,7 @@ static inline void tell_free(struct co_tell *t)
 
 /* Right before a switch; forever: `from` will not be come back to. */
 static inline __attribute__((always_inline)) void tell_leave(struct co_tell *from,
-							      struct co_tell *to, bool forever)
+							     struct co_tell *to, bool forever)
 {
 #ifdef BUILT_WITH_ASAN
 	__sanitizer_start_switch_fiber(forever ? NULL : &from->fake, to->lo, to->size);
@@ -72,7 +72,7 @@ static inline __attribute__((always_inline)) void tell_leave(struct co_tell *fro
 
 /* First thing on a stack after a switch to it; came_from learns its bounds. */
 static inline __attribute__((always_inline)) void tell_arrive(struct co_tell *me,
-							       struct co_tell *came_from)
+							      struct co_tell *came_from)
 {
 #ifdef BUILT_WITH_ASAN
 	const void *lo;

@@ -1,5 +1,6 @@
-/* The names of nginx's directives and the module of nginx that has each (of several, the first). Facts
- * only: a directive that nginx knows and sluice has no row for is reported as such. Sorted by name. */
+/* The names of nginx's directives and the module of nginx that has each (of several, the first).
+ * Facts only: a directive that nginx knows and sluice has no row for is reported as such. Sorted by
+ * name. */
 #include <stdlib.h>
 #include "conf/conf.h"
 
@@ -613,7 +614,8 @@ static int known_cmp(const void *key, const void *item)
 
 const char *conf_known_module(struct span name)
 {
-	const struct known *k = bsearch(&name, known, ARRAY_LEN(known), sizeof(known[0]), known_cmp);
+	const struct known *k =
+		bsearch(&name, known, ARRAY_LEN(known), sizeof(known[0]), known_cmp);
 
 	return k ? k->module : NULL;
 }

@@ -9,9 +9,17 @@ static void decodes(void **state)
 {
 	static const struct {
 		const char *in, *out;
-	} rows[] = {{"", ""},	  {"Zg==", "f"},       {"Zg", "f"},	    {"Zm8=", "fo"},
-		    {"Zm9v", "foo"}, {"Zm9vYg==", "foob"}, {"Zm9vYmE=", "fooba"}, {"Zm9vYmFy", "foobar"},
-		    {"dXNlcjpwYXNz", "user:pass"},	    {"-_-_", "\xfb\xff\xbf"}, {"+/+/", "\xfb\xff\xbf"}};
+	} rows[] = {{"", ""},
+		    {"Zg==", "f"},
+		    {"Zg", "f"},
+		    {"Zm8=", "fo"},
+		    {"Zm9v", "foo"},
+		    {"Zm9vYg==", "foob"},
+		    {"Zm9vYmE=", "fooba"},
+		    {"Zm9vYmFy", "foobar"},
+		    {"dXNlcjpwYXNz", "user:pass"},
+		    {"-_-_", "\xfb\xff\xbf"},
+		    {"+/+/", "\xfb\xff\xbf"}};
 	struct arena a;
 
 	arena_init(&a, 65536);

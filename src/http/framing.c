@@ -109,7 +109,7 @@ static void gather_connection(struct gathered *g, struct span value)
 
 static void gather(struct gathered *g, const struct hdrs *h)
 {
-	hdrs_each(hd, h) {
+	hdrs_each (hd, h) {
 		switch (hd->id) {
 		case HDR_HOST:
 			g->host = hd;

@@ -100,7 +100,7 @@ static inline void check_print(struct check *c)
 			   (int)c->resp.version, c->resp.status, SPAN_ARG(c->resp.reason),
 			   (long long)c->resp.content_length, c->resp.chunked, c->resp.keep_alive,
 			   c->resp.upgrade, c->resp.head_size);
-	hdrs_each(hd, check_headers(c))
+	hdrs_each (hd, check_headers(c))
 		buf_printf(&c->text, "%u %.*s:<%.*s>\n", hd->id, SPAN_ARG(hd->name),
 			   SPAN_ARG(hd->value));
 }

@@ -30,7 +30,7 @@ static void check_fields_are_clean(const struct check *c)
 	const struct http_request *r = &c->req;
 	unsigned hosts = 0;
 
-	hdrs_each(hd, &r->headers) {
+	hdrs_each (hd, &r->headers) {
 		BUG_ON(!http_is_token(hd->name) || !http_is_field_value(hd->value));
 		BUG_ON(hd->id != hdr_id_of(hd->name));
 		hosts += hd->id == HDR_HOST;
@@ -66,7 +66,7 @@ static void check_written(struct check *c)
 	BUG_ON(again->content_length != r->content_length || again->chunked != r->chunked);
 	BUG_ON(again->keep_alive != r->keep_alive || again->upgrade != r->upgrade);
 	BUG_ON(again->headers.n != r->headers.n);
-	hdrs_each(hd, &r->headers) {
+	hdrs_each (hd, &r->headers) {
 		BUG_ON(!span_eq(hd->name, again->headers.v[k].name));
 		BUG_ON(!span_eq(hd->value, again->headers.v[k++].value));
 	}

@@ -43,7 +43,7 @@ static void check_written(struct check *c)
 	BUG_ON(again->content_length != r->content_length || again->chunked != r->chunked);
 	BUG_ON(again->keep_alive != r->keep_alive || again->upgrade != r->upgrade);
 	BUG_ON(again->headers.n != r->headers.n);
-	hdrs_each(hd, &r->headers) {
+	hdrs_each (hd, &r->headers) {
 		BUG_ON(!span_eq(hd->name, again->headers.v[k].name));
 		BUG_ON(!span_eq(hd->value, again->headers.v[k++].value));
 	}
@@ -62,7 +62,7 @@ static void run(enum check_kind kind, enum http_method method, const char *text,
 	check_parse(&whole, text, n, n, 0);
 	check_pieces(&whole, text, n);
 	if (whole.rc == H1_DONE) {
-		hdrs_each(hd, check_headers(&whole))
+		hdrs_each (hd, check_headers(&whole))
 			BUG_ON(!http_is_token(hd->name) || !http_is_field_value(hd->value));
 		if (kind == CHECK_RESPONSE)
 			check_written(&whole);

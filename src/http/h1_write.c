@@ -42,12 +42,12 @@ void h1_write_fields(struct buf *out, const struct hdrs *h)
 	char *at;
 
 	/* One reservation for all: the loop below only copies. */
-	hdrs_each(hd, h)
+	hdrs_each (hd, h)
 		n += hd->name.n + hd->value.n + 4;
 	if (!buf_reserve(out, n))
 		return;
 	at = out->p + out->len;
-	hdrs_each(hd, h)
+	hdrs_each (hd, h)
 		at = put_field(at, hd->name, hd->value);
 	out->len += n;
 }

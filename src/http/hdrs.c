@@ -237,7 +237,7 @@ struct hdr *hdrs_find(const struct hdrs *h, enum hdr_id id)
 {
 	if (id == HDR_OTHER || id >= HDR_COUNT || !maybe_present(h, id))
 		return NULL;
-	hdrs_each(hd, h)
+	hdrs_each (hd, h)
 		if (hd->id == id)
 			return hd;
 	return NULL;
@@ -282,7 +282,7 @@ void hdrs_remove(struct hdrs *h, enum hdr_id id)
 {
 	if (id == HDR_OTHER || id >= HDR_COUNT || !maybe_present(h, id))
 		return;
-	hdrs_each(hd, h)
+	hdrs_each (hd, h)
 		if (hd->id == id)
 			hd->removed = true;
 	h->present[id >> 6] &= ~(1ull << (id & 63));

@@ -46,7 +46,7 @@ static void check_same(const struct hdrs *h, const struct model *m, struct span 
 	size_t k = 0;
 
 	BUG_ON(id != HDR_OTHER && hdrs_find(h, id) != found);
-	hdrs_each(hd, h) {
+	hdrs_each (hd, h) {
 		BUG_ON(k >= m->n || !span_eq_nocase(hd->name, m->v[k].name));
 		BUG_ON(!span_eq(hd->value, m->v[k].value));
 		if (span_eq_nocase(hd->name, name)) {

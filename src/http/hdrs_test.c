@@ -89,7 +89,7 @@ static void setting_replaces_all(void **state)
 	add("via", "b");
 	assert_int_equal(hdrs_set(&list, HDR_VIA, SPAN("c")), FAIL_OK);
 	assert_int_equal(hdrs_set(&list, HDR_HOST, SPAN("h")), FAIL_OK);
-	hdrs_each(hd, &list)
+	hdrs_each (hd, &list)
 		n++;
 	assert_int_equal(n, 3);
 	assert_true(span_eq(list.v[0].value, SPAN("c")));
@@ -106,7 +106,7 @@ static void removing(void **state)
 	assert_null(hdrs_find(&list, HDR_VIA));
 	hdrs_remove_name(&list, SPAN("X-b"));
 	assert_null(hdrs_find_name(&list, SPAN("x-b")));
-	hdrs_each(hd, &list)
+	hdrs_each (hd, &list)
 		fail_msg("still there");
 	add("Via", "c");
 	assert_true(span_eq(hdrs_value(&list, HDR_VIA), SPAN("c")));

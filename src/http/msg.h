@@ -6,12 +6,26 @@
 #include "http/hdrs.h"
 
 enum http_method {
-	METHOD_OTHER, METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_PUT, METHOD_DELETE, METHOD_OPTIONS,
-	METHOD_PATCH, METHOD_CONNECT, METHOD_TRACE, METHOD_MKCOL, METHOD_COPY, METHOD_MOVE,
-	METHOD_PROPFIND, METHOD_PROPPATCH, METHOD_LOCK, METHOD_UNLOCK,
+	METHOD_OTHER,
+	METHOD_GET,
+	METHOD_HEAD,
+	METHOD_POST,
+	METHOD_PUT,
+	METHOD_DELETE,
+	METHOD_OPTIONS,
+	METHOD_PATCH,
+	METHOD_CONNECT,
+	METHOD_TRACE,
+	METHOD_MKCOL,
+	METHOD_COPY,
+	METHOD_MOVE,
+	METHOD_PROPFIND,
+	METHOD_PROPPATCH,
+	METHOD_LOCK,
+	METHOD_UNLOCK,
 };
-enum http_method http_method_of(struct span name); /* case-sensitive */
-bool http_method_is_safe(enum http_method m);       /* RFC 9110 9.2.1 */
+enum http_method http_method_of(struct span name);  /* case-sensitive */
+bool http_method_is_safe(enum http_method m);	    /* RFC 9110 9.2.1 */
 bool http_method_is_idempotent(enum http_method m); /* RFC 9110 9.2.2, and the WebDAV ones */
 
 enum http_version { HTTP_09 = 9, HTTP_10 = 100, HTTP_11 = 101, HTTP_2 = 200, HTTP_3 = 300 };
@@ -22,29 +36,29 @@ struct http_request {
 	enum http_method method;
 	enum http_version version;
 	struct span method_name;
-	struct span line;        /* the request line without its end ("" for HTTP/2): $request */
-	struct span target;      /* as sent: $request_uri is made of it */
-	struct span scheme;      /* absolute-form and HTTP/2; else empty */
-	struct span authority;   /* of the absolute form or CONNECT, or :authority; port included */
-	struct span path;        /* origin-form path, undecoded, starts with '/' ("*" for OPTIONS *) */
-	struct span query;       /* behind '?', without it */
+	struct span line;      /* the request line without its end ("" for HTTP/2): $request */
+	struct span target;    /* as sent: $request_uri is made of it */
+	struct span scheme;    /* absolute-form and HTTP/2; else empty */
+	struct span authority; /* of the absolute form or CONNECT, or :authority; port included */
+	struct span path;  /* origin-form path, undecoded, starts with '/' ("*" for OPTIONS *) */
+	struct span query; /* behind '?', without it */
 	bool has_query;
 	struct hdrs headers;
 	/* framing, decided by the codec after RFC 9112 6.3 */
-	int64_t content_length;  /* -1: not given */
+	int64_t content_length; /* -1: not given */
 	bool chunked;
-	bool keep_alive;         /* what the client's version and Connection field allow */
+	bool keep_alive; /* what the client's version and Connection field allow */
 	bool expect_continue;
-	bool upgrade;            /* Upgrade field named by Connection */
-	uint32_t head_size;      /* bytes on the wire */
+	bool upgrade;	    /* Upgrade field named by Connection */
+	uint32_t head_size; /* bytes on the wire */
 };
 
 struct http_response {
 	int status;
 	enum http_version version;
-	struct span reason;      /* may be empty: the codec puts the standard one */
+	struct span reason; /* may be empty: the codec puts the standard one */
 	struct hdrs headers;
-	int64_t content_length;  /* -1 */
+	int64_t content_length; /* -1 */
 	bool chunked;
 	bool keep_alive;
 	bool upgrade;

@@ -112,7 +112,8 @@ ssize_t iofd_recv(struct iofd *f, void *p, size_t n)
 
 ssize_t iofd_writev(struct iofd *f, const struct iovec *iov, int n)
 {
-	ssize_t r = n == 1 ? sys->send(f->fd, iov->iov_base, iov->iov_len, 0) : sys->writev(f->fd, iov, n);
+	ssize_t r = n == 1 ? sys->send(f->fd, iov->iov_base, iov->iov_len, 0)
+			   : sys->writev(f->fd, iov, n);
 	ssize_t total = 0;
 
 	moved(f, IO_W, r);

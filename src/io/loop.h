@@ -1,5 +1,5 @@
-/* The event loop: one per thread. It waits for readiness, resumes coroutines, runs parked callbacks,
- * timers and the inbox.
+/* The event loop: one per thread. It waits for readiness, resumes coroutines, runs parked
+ * callbacks, timers and the inbox.
  *
  * A struct iofd is a descriptor known to a loop. It is registered once, edge-triggered, for both
  * directions; `ready` remembers what the kernel said and nobody has consumed yet. Consumers read or
@@ -18,19 +18,20 @@
 #include "co/co.h"
 #include "io/sys.h"
 
-#define IO_R   1u /* readable, or the end */
-#define IO_W   2u /* writable */
-#define IO_HUP 4u /* both directions are gone, or an error is pending */
+#define IO_R	 1u /* readable, or the end */
+#define IO_W	 2u /* writable */
+#define IO_HUP	 4u /* both directions are gone, or an error is pending */
 #define IO_RDHUP 8u /* the peer sent its FIN: a short read does not mean "drained" */
 
 struct iofd {
-	int fd;              /* -1: closed */
-	uint8_t ready;       /* IO_* bits not yet consumed */
+	int fd;	       /* -1: closed */
+	uint8_t ready; /* IO_* bits not yet consumed */
 	bool registered;
-	bool stalled_fair;   /* internal: a coroutine that may go on gave up its turn (see iofd_wait) */
-	bool listener;       /* internal: by iofd_register_listener */
+	bool stalled_fair; /* internal: a coroutine that may go on gave up its turn (see iofd_wait)
+			    */
+	bool listener;	   /* internal: by iofd_register_listener */
 	struct co *reader, *writer;
-	bool parked_writes;  /* parked wants to hear of IO_W too (tunnels) */
+	bool parked_writes;		/* parked wants to hear of IO_W too (tunnels) */
 	void (*parked)(struct iofd *f); /* on the loop's stack; NULL: events only set `ready` */
 };
 
@@ -52,7 +53,8 @@ void io_clock_init(void);
 int io_loop_init(unsigned index);
 /* All coroutines have returned, nobody posts any more; messages that have not run are dropped. */
 void io_loop_fini(void);
-/* Runs until io_loop_stop. Each turn: wait, events, timers, inbox, ready coroutines, `turn_end` hooks. */
+/* Runs until io_loop_stop. Each turn: wait, events, timers, inbox, ready coroutines, `turn_end`
+ * hooks. */
 void io_loop_run(void);
 /* One turn, waiting at most max_wait_ms: tests and the simulator. */
 void io_loop_turn(uint64_t max_wait_ms);
@@ -83,10 +85,10 @@ static inline uint64_t io_after(uint64_t ms) /* a deadline; ms == 0 or CO_NEVER:
 /* Wall clock of this turn. */
 uint64_t io_wall_ms(void);
 /* Cached texts of the wall clock, valid until the next turn. */
-struct span io_time_http(void);    /* Sun, 06 Nov 1994 08:49:37 GMT */
-struct span io_time_log(void);     /* 06/Nov/1994:08:49:37 +0000, local */
+struct span io_time_http(void);	   /* Sun, 06 Nov 1994 08:49:37 GMT */
+struct span io_time_log(void);	   /* 06/Nov/1994:08:49:37 +0000, local */
 struct span io_time_iso8601(void); /* 1994-11-06T08:49:37+00:00, local */
-struct span io_time_err(void);     /* 1994/11/06 08:49:37, local */
+struct span io_time_err(void);	   /* 1994/11/06 08:49:37, local */
 struct span io_time_syslog(void);  /* Nov  6 08:49:37, local */
 /* Not for secrets that outlive the process: a per-thread generator seeded from sys->random. */
 uint64_t io_rand64(void);
@@ -105,8 +107,9 @@ void iofd_unregister(struct iofd *f);
 void iofd_close(struct iofd *f);
 
 /* Waits until one of `what` (IO_R, IO_W) is ready. Returns the ready bits, -ETIMEDOUT, -ECANCELED,
- * -EBADF when it is or was closed, or -errno when it cannot be registered. A coroutine that has spent
- * its budget (io_budget_spent) first lets all others go, even when the descriptor is ready. */
+ * -EBADF when it is or was closed, or -errno when it cannot be registered. A coroutine that has
+ * spent its budget (io_budget_spent) first lets all others go, even when the descriptor is ready.
+ */
 MAY_SUSPEND int iofd_wait(struct iofd *f, unsigned what, uint64_t deadline_ms);
 
 /* Fairness: a coroutine that has moved more than IO_BUDGET_BYTES or made more than IO_BUDGET_CALLS
@@ -117,21 +120,23 @@ MAY_SUSPEND int iofd_wait(struct iofd *f, unsigned what, uint64_t deadline_ms);
 bool io_budget_spent(void);
 void io_budget_spend(size_t bytes); /* one call that moved so many: for users of sys->... */
 MAY_SUSPEND int io_fair(void);
-/* For users of sys->... on f->fd (datagrams: there a short read does not mean drained): the call came
- * back with -EAGAIN, so what (IO_R or IO_W) is not ready. */
+/* For users of sys->... on f->fd (datagrams: there a short read does not mean drained): the call
+ * came back with -EAGAIN, so what (IO_R or IO_W) is not ready. */
 static inline void iofd_blocked(struct iofd *f, unsigned what)
 {
 	f->ready &= (uint8_t)~what;
 }
 
-/* Without waiting: >0 bytes, 0 at the end of the stream, -EAGAIN, or -errno. They keep `ready` right:
- * a short read means drained (unless IO_RDHUP or IO_HUP was seen), a short writev means full; for
- * sendfile and splice only -EAGAIN does, for the file or the pipe may have been the reason. For byte
- * streams; for splice_in the pipe must have room, for splice_out bytes, or -EAGAIN misleads. */
+/* Without waiting: >0 bytes, 0 at the end of the stream, -EAGAIN, or -errno. They keep `ready`
+ * right: a short read means drained (unless IO_RDHUP or IO_HUP was seen), a short writev means
+ * full; for sendfile and splice only -EAGAIN does, for the file or the pipe may have been the
+ * reason. For byte streams; for splice_in the pipe must have room, for splice_out bytes, or -EAGAIN
+ * misleads. */
 ssize_t iofd_recv(struct iofd *f, void *p, size_t n);
 ssize_t iofd_writev(struct iofd *f, const struct iovec *iov, int n);
 ssize_t iofd_sendfile(struct iofd *f, int in, off_t *off, size_t n);
-ssize_t iofd_splice_in(struct iofd *f, int pipe_w, size_t n);   /* socket to pipe */
-ssize_t iofd_splice_out(struct iofd *f, int pipe_r, size_t n);  /* pipe to socket */
+ssize_t iofd_splice_in(struct iofd *f, int pipe_w, size_t n);  /* socket to pipe */
+ssize_t iofd_splice_out(struct iofd *f, int pipe_r, size_t n); /* pipe to socket */
 /* Starts to connect and waits. 0, -ETIMEDOUT, -ECANCELED or -errno. */
-MAY_SUSPEND int iofd_connect(struct iofd *f, const struct sockaddr *sa, socklen_t len, uint64_t deadline_ms);
+MAY_SUSPEND int iofd_connect(struct iofd *f, const struct sockaddr *sa, socklen_t len,
+			     uint64_t deadline_ms);

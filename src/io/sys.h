@@ -1,12 +1,12 @@
 /* Every system call, clock reading and random number of the tree, behind one table.
  *
- * sys_epoll is the real one (Linux); the simulator provides another with a virtual network, clock and
- * disk. Nothing outside io/ makes a system call for I/O, reads a clock or draws a random number except
- * through these wrappers (start-up code in main/ aside).
+ * sys_epoll is the real one (Linux); the simulator provides another with a virtual network, clock
+ * and disk. Nothing outside io/ makes a system call for I/O, reads a clock or draws a random number
+ * except through these wrappers (start-up code in main/ aside).
  *
- * All return >= 0, or a negative errno. They never block on sockets (descriptors are non-blocking) and
- * retry EINTR themselves. Descriptors are plain ints in both implementations; the simulator's are
- * numbers of its own. epoll_wait returns 0 when a signal ends it. */
+ * All return >= 0, or a negative errno. They never block on sockets (descriptors are non-blocking)
+ * and retry EINTR themselves. Descriptors are plain ints in both implementations; the simulator's
+ * are numbers of its own. epoll_wait returns 0 when a signal ends it. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -22,7 +22,8 @@ struct sys_ops {
 	int (*bind)(int fd, const struct sockaddr *sa, socklen_t len);
 	int (*listen)(int fd, int backlog);
 	int (*accept)(int fd, struct sockaddr *sa, socklen_t *len);
-	int (*connect)(int fd, const struct sockaddr *sa, socklen_t len); /* -EINPROGRESS as usual */
+	int (*connect)(int fd, const struct sockaddr *sa,
+		       socklen_t len); /* -EINPROGRESS as usual */
 	int (*shutdown)(int fd, int how);
 	int (*close)(int fd);
 	int (*setsockopt)(int fd, int level, int name, const void *val, socklen_t len);
@@ -33,7 +34,8 @@ struct sys_ops {
 	ssize_t (*send)(int fd, const void *p, size_t n, int flags); /* MSG_NOSIGNAL is added */
 	ssize_t (*writev)(int fd, const struct iovec *iov, int n);   /* sockets: no SIGPIPE */
 	ssize_t (*readv)(int fd, const struct iovec *iov, int n);
-	ssize_t (*recvfrom)(int fd, void *p, size_t n, int flags, struct sockaddr *sa, socklen_t *len);
+	ssize_t (*recvfrom)(int fd, void *p, size_t n, int flags, struct sockaddr *sa,
+			    socklen_t *len);
 	ssize_t (*sendto)(int fd, const void *p, size_t n, int flags, const struct sockaddr *sa,
 			  socklen_t len);
 	ssize_t (*sendfile)(int out, int in, off_t *off, size_t n);

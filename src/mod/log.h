@@ -1,8 +1,9 @@
 /* Within mod/: the access log.
  *
- * A format is compiled once to a list of parts; a line is built in a buffer of the thread, without allocation for the common
- * variables, and appended to a buffer of the thread and file, which is written at the end of the loop's turn in one write
- * (O_APPEND: whole lines), or, with buffer=, when it is full, when flush= has passed, and at the end. */
+ * A format is compiled once to a list of parts; a line is built in a buffer of the thread, without
+ * allocation for the common variables, and appended to a buffer of the thread and file, which is
+ * written at the end of the loop's turn in one write (O_APPEND: whole lines), or, with buffer=,
+ * when it is full, when flush= has passed, and at the end. */
 #pragma once
 #include "conf/conf.h"
 #include "conf/template.h"
@@ -29,13 +30,14 @@ void log_line_fini(struct log_line *l);
 
 struct log_part;
 struct log_format {
-	struct list link;      /* http_main.log_formats */
+	struct list link; /* http_main.log_formats */
 	struct span name;
 	enum log_escape escape;
 	struct log_part *parts;
 	size_t nparts, cap;
 };
-/* log_format NAME [escape=...] TEXT...: the call's words from `word` on are the text. CONF_ERR: reported. */
+/* log_format NAME [escape=...] TEXT...: the call's words from `word` on are the text. CONF_ERR:
+ * reported. */
 int log_format_compile(struct conf_call *c, struct log_format *f, unsigned word);
 int log_format_compile_text(struct conf_call *c, struct log_format *f, struct span text);
 void log_format_line(const struct log_format *f, struct req *r, struct log_line *l);
@@ -46,11 +48,12 @@ void log_format_line(const struct log_format *f, struct req *r, struct log_line 
 struct log_file {
 	struct span path;
 	int fd;
-	size_t buffer;         /* bytes; 0: until the end of the turn */
-	int64_t flush_ms;      /* 0: none */
-	int gzip;              /* level, 0: none */
+	size_t buffer;	  /* bytes; 0: until the end of the turn */
+	int64_t flush_ms; /* 0: none */
+	int gzip;	  /* level, 0: none */
 };
-/* Appends a line (its line feed included) for this thread. s: whose file it is; held until the bytes are written. */
+/* Appends a line (its line feed included) for this thread. s: whose file it is; held until the
+ * bytes are written. */
 void log_file_add(const struct log_file *f, struct span line, struct snapshot *s);
 /* One line to a file of that name, opened for it. 0 or -errno. */
 int log_file_once(const char *path, struct span line);

@@ -201,7 +201,8 @@ static bool ranges_ascend(const struct byte_range *v, size_t n)
 static enum fail range_refuse(struct req *r, int64_t length)
 {
 	struct span value = arena_printf(&r->arena, "bytes */%lld", (long long)length);
-	enum fail f = value.p ? hdrs_set(&r->resp.headers, HDR_CONTENT_RANGE, value) : FAIL_NO_MEMORY;
+	enum fail f =
+		value.p ? hdrs_set(&r->resp.headers, HDR_CONTENT_RANGE, value) : FAIL_NO_MEMORY;
 
 	return f == FAIL_OK ? FAIL_RANGE : f;
 }

@@ -19,11 +19,16 @@ struct net_addr {
 };
 /* What a connection keeps: no Unix path (a client's is unnamed, a server's stands in its peer). */
 struct net_peer {
-	union { struct sockaddr sa; struct sockaddr_in in; struct sockaddr_in6 in6; };
+	union {
+		struct sockaddr sa;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+	};
 };
 
 #define ADDR_TEXT_MAX 128 /* bytes enough for addr_format */
-/* "1.2.3.4", "[::1]", "unix:/path"; with port when asked ("1.2.3.4:80", "[::1]:80"). Returns the length. */
+/* "1.2.3.4", "[::1]", "unix:/path"; with port when asked ("1.2.3.4:80", "[::1]:80"). Returns the
+ * length. */
 size_t addr_format(const struct sockaddr *sa, bool with_port, char *buf, size_t size);
 /* IPv6 without brackets: $remote_addr. "unix:" for Unix peers. */
 size_t addr_format_ip(const struct sockaddr *sa, char *buf, size_t size);
@@ -38,6 +43,11 @@ bool addr_eq(const struct sockaddr *a, const struct sockaddr *b); /* port includ
 struct span addr_bytes(const struct sockaddr *sa);
 
 /* A network in CIDR form. */
-struct cidr { bool v6; uint8_t addr[16]; uint8_t mask[16]; };
-bool cidr_parse(struct span s, struct cidr *out, bool *had_host_bits); /* "10.0.0.0/8", plain address: full */
+struct cidr {
+	bool v6;
+	uint8_t addr[16];
+	uint8_t mask[16];
+};
+bool cidr_parse(struct span s, struct cidr *out,
+		bool *had_host_bits); /* "10.0.0.0/8", plain address: full */
 bool cidr_match(const struct cidr *c, const struct sockaddr *sa); /* v4-mapped v6 matches v4 */

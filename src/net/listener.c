@@ -35,8 +35,8 @@ struct joined {
 	struct list link;
 	struct listener *l;
 	struct timer pause;
-	bool full; /* paused by the ceiling */
-	unsigned batch;     /* how many connections to accept at once: 1 while they come singly */
+	bool full;	    /* paused by the ceiling */
+	unsigned batch;	    /* how many connections to accept at once: 1 while they come singly */
 	uint64_t last_turn; /* of the last event */
 };
 
@@ -374,9 +374,11 @@ static void on_event(struct iofd *f)
 	}
 	/* A callback may make this thread leave the listener: then nothing of j may be touched. */
 	atomic_fetch_add(&l->refs, 1);
-	/* Connections that come one by one need no second accept() that finds nothing; when events follow on each
-	 * other there is a queue. */
-	j->batch = co_sched.turn == j->last_turn + 1 ? MIN_OF(MAX_OF(j->batch, 1u) * 2, (unsigned)ACCEPT_BATCH) : 1;
+	/* Connections that come one by one need no second accept() that finds nothing; when events
+	 * follow on each other there is a queue. */
+	j->batch = co_sched.turn == j->last_turn + 1
+			   ? MIN_OF(MAX_OF(j->batch, 1u) * 2, (unsigned)ACCEPT_BATCH)
+			   : 1;
 	j->last_turn = co_sched.turn;
 	for (unsigned i = 0; i < j->batch; i++) {
 		if (full()) {

@@ -1,9 +1,9 @@
 /* A byte stream: a socket, plain or with TLS on it, that coroutines read and write.
  *
- * One struct stream is one connection on one loop. Reads and writes are whole operations with absolute
- * deadlines for reads and progress time-outs for writes (a write may take for ever as long as the peer takes
- * some bytes within each timeout). Errors are -errno: -EPIPE/-ECONNRESET for a lost peer, -ETIMEDOUT,
- * -ECANCELED, -EPROTO for a TLS failure (text in stream_tls_error).
+ * One struct stream is one connection on one loop. Reads and writes are whole operations with
+ * absolute deadlines for reads and progress time-outs for writes (a write may take for ever as long
+ * as the peer takes some bytes within each timeout). Errors are -errno: -EPIPE/-ECONNRESET for a
+ * lost peer, -ETIMEDOUT, -ECANCELED, -EPROTO for a TLS failure (text in stream_tls_error).
  *
  * An idle stream is small: no buffers are held between calls. */
 #pragma once
@@ -14,9 +14,10 @@ struct tls;
 
 struct stream {
 	struct iofd io;
-	struct tls *tls;      /* NULL: plain */
+	struct tls *tls;	 /* NULL: plain */
 	uint64_t received, sent; /* payload bytes */
-	void *owner;          /* for parked callbacks whose stream lies in another's struct; not touched here */
+	void *owner; /* for parked callbacks whose stream lies in another's struct; not touched here
+		      */
 };
 
 void stream_init(struct stream *s, int fd, void (*parked)(struct iofd *));
@@ -25,19 +26,22 @@ ssize_t stream_recv(struct stream *s, void *p, size_t n);
 /* At least one byte, 0 at the end. */
 MAY_SUSPEND ssize_t stream_read(struct stream *s, void *p, size_t n, uint64_t deadline_ms);
 /* All of it (head and body leave in one system call when they fit the socket; one TLS record up to
- * record_max). timeout_ms: longest time without progress. 0 or -errno; *done (may be NULL) bytes taken. */
-MAY_SUSPEND int stream_writev(struct stream *s, struct iovec *iov, int n, uint64_t timeout_ms, size_t *done);
-static inline MAY_SUSPEND int stream_write(struct stream *s, const void *p, size_t n, uint64_t timeout_ms)
+ * record_max). timeout_ms: longest time without progress. 0 or -errno; *done (may be NULL) bytes
+ * taken. */
+MAY_SUSPEND int stream_writev(struct stream *s, struct iovec *iov, int n, uint64_t timeout_ms,
+			      size_t *done);
+static inline MAY_SUSPEND int stream_write(struct stream *s, const void *p, size_t n,
+					   uint64_t timeout_ms)
 {
 	struct iovec iov = {(void *)p, n};
 
 	return stream_writev(s, &iov, 1, timeout_ms, NULL);
 }
-/* What the socket takes now: bytes, or -EAGAIN, -errno. After -EAGAIN the next write must begin with the same
- * bytes: a TLS record of them may be half out. */
+/* What the socket takes now: bytes, or -EAGAIN, -errno. After -EAGAIN the next write must begin
+ * with the same bytes: a TLS record of them may be half out. */
 ssize_t stream_try_writev(struct stream *s, const struct iovec *iov, int n);
-/* [*off, *off+n) of a file: sendfile when plain, through a buffer with TLS. max_chunk bytes per call (0: no
- * limit), other coroutines run between two. -EIO: the file is shorter. */
+/* [*off, *off+n) of a file: sendfile when plain, through a buffer with TLS. max_chunk bytes per
+ * call (0: no limit), other coroutines run between two. -EIO: the file is shorter. */
 MAY_SUSPEND int stream_sendfile(struct stream *s, int fd, off_t *off, size_t n, size_t max_chunk,
 				uint64_t timeout_ms);
 /* Plain streams only: moves up to n bytes between the socket and a pipe without copying.
@@ -48,7 +52,8 @@ static inline bool stream_can_splice(const struct stream *s)
 }
 MAY_SUSPEND ssize_t stream_splice_in(struct stream *s, int pipe_w, size_t n, uint64_t deadline_ms);
 MAY_SUSPEND int stream_splice_out(struct stream *s, int pipe_r, size_t n, uint64_t timeout_ms);
-/* Waits for input or the end (TLS: what is buffered counts as ready). IO_R, or -ETIMEDOUT, -ECANCELED. */
+/* Waits for input or the end (TLS: what is buffered counts as ready). IO_R, or -ETIMEDOUT,
+ * -ECANCELED. */
 MAY_SUSPEND int stream_wait_readable(struct stream *s, uint64_t deadline_ms);
 /* True when a read would find something without waiting. */
 bool stream_readable(struct stream *s);
@@ -63,8 +68,8 @@ void stream_reset(struct stream *s);
 int stream_set_nodelay(struct stream *s, bool on);
 int stream_set_cork(struct stream *s, bool on);
 
-/* An input buffer: [start, end) of what was read and not yet consumed. Memory from the thread's size
- * classes; none while empty and idle. */
+/* An input buffer: [start, end) of what was read and not yet consumed. Memory from the thread's
+ * size classes; none while empty and idle. */
 struct inbuf {
 	char *p;
 	uint32_t start, end, cap;
@@ -84,8 +89,9 @@ static inline void inbuf_take(struct inbuf *b, size_t n)
 	if (b->start == b->end)
 		b->start = b->end = 0;
 }
-/* Makes cap at least size and moves the content to the front when needed; keeps it. *from receives where the
- * content was before (for rebasing), may be NULL. False: no memory, or above INBUF_MAX. */
+/* Makes cap at least size and moves the content to the front when needed; keeps it. *from receives
+ * where the content was before (for rebasing), may be NULL. False: no memory, or above INBUF_MAX.
+ */
 bool inbuf_reserve(struct inbuf *b, size_t size, const char **from);
 /* Frees the memory; content is lost. */
 void inbuf_free(struct inbuf *b);
@@ -93,7 +99,8 @@ void inbuf_free(struct inbuf *b);
 MAY_SUSPEND ssize_t inbuf_read(struct inbuf *b, struct stream *s, uint64_t deadline_ms);
 ssize_t inbuf_recv(struct inbuf *b, struct stream *s);
 
-/* Pipes for splice: pooled per thread. 0 or -errno. Give back only an empty one; otherwise close it. */
+/* Pipes for splice: pooled per thread. 0 or -errno. Give back only an empty one; otherwise close
+ * it. */
 int splice_pipe_take(int fds[2]);
 void splice_pipe_give(int fds[2], bool empty);
 /* Frees this thread's caches (pipes, buffers, TLS sessions): at the end of a thread. */

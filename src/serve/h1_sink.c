@@ -5,9 +5,11 @@
 #include "serve/conn.h"
 #include "serve/req_internal.h"
 
-#define STALL_PATIENCE_MS 50	      /* a client may keep its upstream waiting this long in all */
-#define H1_BESIDE 2048 /* a body this short is copied behind the head: one buffer is cheaper to send than several */
-#define SMALL_FILE	  (16 * 1024) /* copied behind the head: one system call and one packet less */
+#define STALL_PATIENCE_MS 50 /* a client may keep its upstream waiting this long in all */
+#define H1_BESIDE                                                                                  \
+	2048 /* a body this short is copied behind the head: one buffer is cheaper to send than    \
+		several */
+#define SMALL_FILE (16 * 1024) /* copied behind the head: one system call and one packet less */
 
 static struct h1_client *h1_of(struct req *r)
 {

@@ -187,7 +187,8 @@ static bool status_has_page(int status)
 		return true;
 	default:
 		return (status >= 301 && status <= 308) || (status >= 400 && status <= 416) ||
-		       (status >= 494 && status <= 497) || (status >= 500 && status <= 505) || status == 507;
+		       (status >= 494 && status <= 497) || (status >= 500 && status <= 505) ||
+		       status == 507;
 	}
 }
 
