@@ -149,6 +149,39 @@ int proxy_pass_set(struct conf_call *c)
 
 /* ---- with variables ---- */
 
+/* Link-local addresses are where clouds keep their metadata: a name that a client had a hand in
+ * must not lead there (PU22). Addresses that are written in the configuration are the operator's
+ * own affair. */
+static bool target_is_allowed(const struct net_addr *a)
+{
+	struct cidr v4 = {.v6 = false}, v6 = {.v6 = true};
+	bool host_bits;
+
+	cidr_parse(SPAN("169.254.0.0/16"), &v4, &host_bits);
+	cidr_parse(SPAN("fe80::/10"), &v6, &host_bits);
+	return a->sa.sa_family == AF_UNIX || (!cidr_match(&v4, &a->sa) && !cidr_match(&v6, &a->sa));
+}
+
+/* A group of the addresses that are allowed. */
+static int target_group(struct req *r, struct proxy_target *t, struct span host,
+			struct net_addr *addrs, int n)
+{
+	int allowed = 0;
+
+	for (int i = 0; i < n; i++)
+		if (target_is_allowed(&addrs[i]))
+			addrs[allowed++] = addrs[i];
+	if (!allowed) {
+		req_log(r, LOG_ERR, 0,
+			"upstream \"%.*s\" is a link-local address, which proxy_pass with "
+			"variables may not reach",
+			SPAN_ARG(host));
+		return req_fail(r, FAIL_UPSTREAM_FORBIDDEN);
+	}
+	t->group = group_of_addrs(r, host, addrs, (size_t)allowed);
+	return t->group ? 0 : req_fail(r, FAIL_NO_MEMORY);
+}
+
 static MAY_SUSPEND int target_resolve(struct req *r, struct proxy_target *t)
 {
 	const struct core_loc *core = req_conf(r, &core_loc_mod);
@@ -176,8 +209,7 @@ static MAY_SUSPEND int target_resolve(struct req *r, struct proxy_target *t)
 	(void)span_to_u64(t->port, 65535, &port);
 	for (int i = 0; i < n; i++)
 		addr_set_port(&addrs[i].sa, (int)port);
-	t->group = group_of_addrs(r, t->host, addrs, (size_t)n);
-	return t->group ? 0 : req_fail(r, FAIL_NO_MEMORY);
+	return target_group(r, t, t->host, addrs, n);
 }
 
 /* A literal address, a group of that name, or a name to look up. */
@@ -195,8 +227,7 @@ static MAY_SUSPEND int target_group(struct req *r, struct proxy_target *t, struc
 		return req_fail(r, FAIL_NO_MEMORY);
 	if (!addr_parse(host_port, t->tls ? 443 : 80, addr))
 		return target_resolve(r, t);
-	t->group = group_of_addrs(r, host_port, addr, 1);
-	return t->group ? 0 : req_fail(r, FAIL_NO_MEMORY);
+	return target_group(r, t, host_port, addr, 1);
 }
 
 int proxy_target_find(struct req *r, const struct proxy_conf *conf, const struct proxy_target **out)
