@@ -163,8 +163,8 @@ static bool target_is_allowed(const struct net_addr *a)
 }
 
 /* A group of the addresses that are allowed. */
-static int target_group(struct req *r, struct proxy_target *t, struct span host,
-			struct net_addr *addrs, int n)
+static int target_of_addrs(struct req *r, struct proxy_target *t, struct span host,
+			   struct net_addr *addrs, int n)
 {
 	int allowed = 0;
 
@@ -209,7 +209,7 @@ static MAY_SUSPEND int target_resolve(struct req *r, struct proxy_target *t)
 	(void)span_to_u64(t->port, 65535, &port);
 	for (int i = 0; i < n; i++)
 		addr_set_port(&addrs[i].sa, (int)port);
-	return target_group(r, t, t->host, addrs, n);
+	return target_of_addrs(r, t, t->host, addrs, n);
 }
 
 /* A literal address, a group of that name, or a name to look up. */
@@ -227,7 +227,7 @@ static MAY_SUSPEND int target_group(struct req *r, struct proxy_target *t, struc
 		return req_fail(r, FAIL_NO_MEMORY);
 	if (!addr_parse(host_port, t->tls ? 443 : 80, addr))
 		return target_resolve(r, t);
-	return target_group(r, t, host_port, addr, 1);
+	return target_of_addrs(r, t, host_port, addr, 1);
 }
 
 int proxy_target_find(struct req *r, const struct proxy_conf *conf, const struct proxy_target **out)
