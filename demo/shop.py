@@ -34,7 +34,7 @@ class Shop(BaseHTTPRequestHandler):
 
     def do_GET(self):
         path = urlparse(self.path).path.strip("/").split("/")
-        if self.kind == "product" and path == [""]:
+        if self.kind == "product" and path in ([""], ["products"]):
             cards = "".join(f"<div class=card><span class=price>{p} &euro;</span><a href=/products/{k}>{n}</a><br>{t}</div>" for k, (n, p, t) in GOODS.items())
             return self.page("The Sluice Shop", "<p>Fine things for flowing water.</p>" + cards)
         if self.kind == "product" and path[0] == "products" and len(path) == 2 and path[1] in GOODS:

@@ -263,6 +263,13 @@ int stream_set_nodelay(struct stream *s, bool on)
 	return set_tcp_flag(s, TCP_NODELAY, on);
 }
 
+void stream_quickack(struct stream *s)
+{
+	int on = 1;
+
+	(void)sys->setsockopt(s->io.fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
+}
+
 int stream_set_cork(struct stream *s, bool on)
 {
 	return set_tcp_flag(s, TCP_CORK, on);

@@ -67,6 +67,9 @@ void stream_close(struct stream *s);
 void stream_reset(struct stream *s);
 int stream_set_nodelay(struct stream *s, bool on);
 int stream_set_cork(struct stream *s, bool on);
+/* Acknowledges now what was received: a peer that sends in small pieces with Nagle's algorithm on
+ * waits for it, up to the 40 ms of a delayed acknowledgement. */
+void stream_quickack(struct stream *s);
 
 /* An input buffer: [start, end) of what was read and not yet consumed. Memory from the thread's
  * size classes; none while empty and idle. */

@@ -124,6 +124,18 @@ static enum fail recv_keep_head(struct exchange *x, size_t used)
 	return FAIL_OK;
 }
 
+/* Is all of the answer here already, as far as can be told without looking into chunks? */
+static bool recv_complete(const struct exchange *x)
+{
+	struct span in = inbuf_span(&x->in);
+
+	if (!http_response_has_body(x->method, x->resp.status))
+		return true;
+	if (x->resp.chunked)
+		return span_ends(in, SPAN("0\r\n\r\n"));
+	return x->resp.content_length >= 0 && (int64_t)in.n >= x->resp.content_length;
+}
+
 #define SHORT_BODY    (32 * 1024) /* bytes */
 #define SHORT_WAIT_MS 20
 
@@ -184,6 +196,8 @@ enum fail exchange_recv(struct exchange *x)
 		return f;
 	if (x->resp.status == 101 && !x->upgrade)
 		return FAIL_UPSTREAM_UPGRADE;
+	if (!recv_complete(x))
+		stream_quickack(&x->conn->stream);
 	f = recv_short_body(x);
 	if (f != FAIL_OK)
 		return f;
