@@ -191,7 +191,7 @@ static const char configure_words[] =
  */
 static const char without_words[] =
 	" --without-http_charset_module --without-http_gzip_module --without-http_ssi_module"
-	" --without-http_userid_module --without-http_access_module "
+	" --without-http_userid_module "
 	"--without-http_auth_basic_module"
 	" --without-http_mirror_module --without-http_autoindex_module --without-http_geo_module"
 	" --without-http_split_clients_module --without-http_referer_module"

@@ -40,7 +40,7 @@ void modules_init(void)
 {
 	unsigned n = 0;
 
-	http_modules = all;
+	http_modules_set(all);
 	for (unsigned i = 0; i < ARRAY_LEN(others); i++)
 		confs[n++] = others[i];
 	for (const struct http_module *const *m = all; *m; m++) {

@@ -47,5 +47,16 @@ struct http_module {
 	void (*thread_stop)(void);
 };
 
-/* The list, ends with NULL. Set once by main/ before any configuration is read. */
+/* The list, ends with NULL: set once, before any configuration is read. */
 extern const struct http_module *const *http_modules;
+void http_modules_set(const struct http_module *const *list);
+
+/* What http_modules_set made of it for the requests: only those that take part, in order; each ends
+ * with NULL. */
+#define HTTP_MODULES_MAX 64
+struct http_hooks {
+	MAY_SUSPEND int (*phase[PHASE_COUNT][HTTP_MODULES_MAX + 1])(struct req *r);
+	MAY_SUSPEND enum fail (*filter[HTTP_MODULES_MAX + 1])(struct req *r, struct resp *resp);
+	void (*log[HTTP_MODULES_MAX + 1])(struct req *r);
+};
+extern struct http_hooks http_hooks;

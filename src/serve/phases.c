@@ -6,13 +6,11 @@
 /* Runs a phase's handlers until one has something to say. */
 static MAY_SUSPEND int phase_run(struct req *r, enum phase p)
 {
-	for (const struct http_module *const *m = http_modules; *m; m++) {
-		if ((*m)->phase[p]) {
-			int rc = (*m)->phase[p](r);
+	for (int (**h)(struct req *) = http_hooks.phase[p]; *h; h++) {
+		int rc = (*h)(r);
 
-			if (rc != PHASE_NEXT)
-				return rc;
-		}
+		if (rc != PHASE_NEXT)
+			return rc;
 	}
 	return PHASE_NEXT;
 }
@@ -25,12 +23,9 @@ static MAY_SUSPEND int phase_access(struct req *r)
 
 	if (r->internal && r->satisfied)
 		return PHASE_NEXT;
-	for (const struct http_module *const *m = http_modules; *m; m++) {
-		int rc;
+	for (int (**h)(struct req *) = http_hooks.phase[PHASE_ACCESS]; *h; h++) {
+		int rc = (*h)(r);
 
-		if (!(*m)->phase[PHASE_ACCESS])
-			continue;
-		rc = (*m)->phase[PHASE_ACCESS](r);
 		if (rc == PHASE_ALLOW && l->satisfy == 1)
 			return PHASE_NEXT;
 		if (rc == PHASE_NEXT || rc == PHASE_ALLOW)
@@ -148,9 +143,8 @@ MAY_SUSPEND int phases_run(struct req *r)
 
 void req_log_phase(struct req *r)
 {
-	for (const struct http_module *const *m = http_modules; *m; m++)
-		if ((*m)->log)
-			(*m)->log(r);
+	for (void (**h)(struct req *) = http_hooks.log; *h; h++)
+		(*h)(r);
 }
 
 /* ---- the whole life ---- */

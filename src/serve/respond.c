@@ -7,13 +7,11 @@
 
 static MAY_SUSPEND enum fail run_filters(struct req *r)
 {
-	for (const struct http_module *const *m = http_modules; *m; m++) {
-		if ((*m)->filter) {
-			enum fail f = (*m)->filter(r, &r->resp);
+	for (enum fail (**h)(struct req *, struct resp *) = http_hooks.filter; *h; h++) {
+		enum fail f = (*h)(r, &r->resp);
 
-			if (f != FAIL_OK)
-				return f;
-		}
+		if (f != FAIL_OK)
+			return f;
 	}
 	return FAIL_OK;
 }

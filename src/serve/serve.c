@@ -7,6 +7,25 @@
 #include "serve/tunnel.h"
 
 const struct http_module *const *http_modules;
+struct http_hooks http_hooks;
+
+void http_modules_set(const struct http_module *const *list)
+{
+	size_t nphase[PHASE_COUNT] = {0}, nfilter = 0, nlog = 0;
+
+	http_modules = list;
+	memset(&http_hooks, 0, sizeof(http_hooks));
+	for (size_t i = 0; list[i]; i++) {
+		BUG_ON(i == HTTP_MODULES_MAX);
+		for (int p = 0; p < PHASE_COUNT; p++)
+			if (list[i]->phase[p])
+				http_hooks.phase[p][nphase[p]++] = list[i]->phase[p];
+		if (list[i]->filter)
+			http_hooks.filter[nfilter++] = list[i]->filter;
+		if (list[i]->log)
+			http_hooks.log[nlog++] = list[i]->log;
+	}
+}
 
 /* ---- listening sockets ---- */
 

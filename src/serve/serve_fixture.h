@@ -114,7 +114,7 @@ static inline void serve_load(struct serve_fixture *f, const char *http)
 	struct conf_scope *scope;
 	size_t n = 0;
 
-	http_modules = modules;
+	http_modules_set(modules);
 	mods[n++] = &error_log_mod;
 	for (int i = 0; modules[i]; i++)
 		for (struct conf_mod *const *c = modules[i]->confs; *c; c++)
