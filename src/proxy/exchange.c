@@ -2,6 +2,7 @@
 #include <errno.h>
 #include "base/hash.h"
 #include "io/loop.h"
+#include "serve/tunnel.h"
 
 /* ---- log lines ---- */
 
@@ -154,6 +155,8 @@ static void exchange_fini(void *arg)
 	BUG_ON(x->sending);
 	exchange_finish(x, false, false);
 	inbuf_free(&x->in);
+	if (x->tunnel)
+		inbuf_free(&x->tunnel->server.in);
 }
 
 /* ---- one attempt ---- */
@@ -280,9 +283,11 @@ bool exchange_again(struct exchange *x, unsigned bit, unsigned tries_left)
 
 static void exchange_end_attempt(struct exchange *x, enum fail f, bool failed)
 {
-	x->attempt->fail = f;
-	if (x->attempt->status == 0)
-		x->attempt->status = fail_status(f);
+	if (x->attempt) { /* NULL: there was no memory for the first one */
+		x->attempt->fail = f;
+		if (x->attempt->status == 0)
+			x->attempt->status = fail_status(f);
+	}
 	exchange_send_stop(x);
 	exchange_finish(x, false, failed);
 }
@@ -395,5 +400,8 @@ int exchange_run(struct req *r)
 			f = FAIL_CLIENT_CLOSED;
 		return req_fail(r, f);
 	}
-	return proxy_answer(x);
+	rc = proxy_answer(x);
+	if (rc != PHASE_DONE) /* the answer is not used: nobody closes its body */
+		exchange_send_stop(x);
+	return rc;
 }

@@ -83,6 +83,7 @@ struct exchange {
 	uint64_t received0, sent0; /* the connection's counts when this exchange took it */
 	struct attempt first_attempt;
 	struct upstream_log own_log;
+	struct tunnel *tunnel; /* 101: has x->in now, whether it ever begins or not */
 };
 
 /* The content handler of proxy_pass. */

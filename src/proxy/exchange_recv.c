@@ -14,19 +14,19 @@ static MAY_SUSPEND enum fail recv_wait(struct exchange *x)
 		uint64_t deadline = sending ? CO_NEVER : io_after((uint64_t)x->conf->read_timeout);
 		int rc;
 
+		/* It may have ended while we were not waiting. A server that closed its ear may
+		 * still have answered: read on. */
+		if (!sending && x->send_fail != FAIL_OK &&
+		    (x->send_client || x->send_fail != FAIL_UPSTREAM_SEND))
+			return x->send_fail;
 		x->waiter = co_current();
 		rc = stream_wait_readable(&x->conn->stream, deadline);
 		x->waiter = NULL;
 		if (rc >= 0)
 			return FAIL_OK;
-		if (rc != -EINTR)
+		if (rc != -EINTR) /* else the sender ended */
 			return fail_of_upstream(rc, FAIL_UPSTREAM_READ_TIMEOUT,
 						FAIL_UPSTREAM_CLOSED);
-		/* The sender ended. A server that closed its ear may still have answered: read on.
-		 */
-		if (x->send_fail != FAIL_OK &&
-		    (x->send_client || x->send_fail != FAIL_UPSTREAM_SEND))
-			return x->send_fail;
 	}
 }
 

@@ -11,6 +11,20 @@ static bool exchange_has_body(const struct req *r)
 	return r->buffered ? r->buffered->length > 0 : r->body != NULL;
 }
 
+/* A body that was streamed to an earlier server is gone, or part of it is. An error page that asks
+ * with GET can do without. */
+static int exchange_body_gone(struct exchange *x)
+{
+	struct req *r = x->r;
+
+	if (r->method != r->in.method)
+		return 0;
+	req_log(r, LOG_ERR, 0,
+		"the request body was sent to another server already and was not kept "
+		"(proxy_request_buffering off)");
+	return r->error_status ? r->error_status : 502;
+}
+
 int exchange_take_body(struct exchange *x)
 {
 	const struct proxy_conf *c = x->conf;
@@ -26,6 +40,8 @@ int exchange_take_body(struct exchange *x)
 	}
 	if (!c->pass_request_body || !exchange_has_body(r))
 		return 0;
+	if (!r->buffered && (r->body_received || r->body->done))
+		return exchange_body_gone(x);
 	if (!r->buffered && !c->request_buffering &&
 	    (!r->in.chunked || c->http_version >= HTTP_11)) {
 		x->body_kind = SEND_STREAM;

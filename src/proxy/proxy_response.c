@@ -307,6 +307,7 @@ int proxy_tunnel(struct exchange *x)
 	t->server.stream = &x->conn->stream;
 	t->server.in = x->in;
 	x->in = (struct inbuf){0};
+	x->tunnel = t;
 	t->idle_timeout_ms = (uint64_t)x->conf->read_timeout;
 	r->resp.tunnel = t;
 	r->tunnel_ended = proxy_tunnel_ended;

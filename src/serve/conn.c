@@ -371,14 +371,12 @@ static MAY_SUSPEND bool conn_handshake(struct conn *c, struct http_port *port, u
 	first = *inbuf_span(&c->in).p;
 	if (first != 0x16 && !(first & 0x80))
 		return true;
-	snapshot_ref(port->default_server->main->snapshot);
 	rc = tls_accept(&c->stream, &picker, port->default_server->tls, &c->in, deadline);
 	if (rc < 0) {
 		fail_count(FAIL_CLIENT_TLS);
 		conn_log(c, LOG_INFO, "SSL_do_handshake() failed while SSL handshaking: ",
 			 stream_tls_error(&c->stream));
 	}
-	snapshot_unref(port->default_server->main->snapshot);
 	c->tls = rc == 0;
 	return rc == 0;
 }
@@ -386,17 +384,17 @@ static MAY_SUSPEND bool conn_handshake(struct conn *c, struct http_port *port, u
 static MAY_SUSPEND bool conn_greet(struct conn *c)
 {
 	struct http_port *port = conn_port(c);
+	struct snapshot *s;
 	uint64_t deadline;
 
 	if (!port)
 		return false;
+	s = snapshot_ref(port->default_server->main->snapshot); /* a reload may come in between */
 	deadline = io_after((uint64_t)conn_head_timeout(port));
-	if (port->proxy_protocol && !c->extra && !conn_proxy_line(c, deadline))
-		return false;
-	if (port->ssl && !conn_handshake(c, port, deadline))
-		return false;
-	c->greeted = true;
-	return true;
+	c->greeted = (!port->proxy_protocol || c->extra || conn_proxy_line(c, deadline)) &&
+		     (!port->ssl || conn_handshake(c, port, deadline));
+	snapshot_unref(s);
+	return c->greeted;
 }
 
 /* ---- serving ---- */

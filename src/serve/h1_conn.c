@@ -36,7 +36,8 @@ static MAY_SUSPEND enum fail client_body_next(struct body *body, struct piece *o
 	}
 	if (f == FAIL_CANCELLED && b->req->aborted)
 		f = FAIL_CLIENT_CLOSED;
-	b->failed = f;
+	if (f != FAIL_CANCELLED) /* a sender that was told to stop; another may go on */
+		b->failed = f;
 	return f;
 }
 
@@ -206,6 +207,9 @@ static MAY_SUSPEND enum conn_next conn_after(struct h1_client *h, struct conn *c
 								    : CONN_NEXT_CLOSE;
 	if (h->closed_444)
 		return CONN_NEXT_CLOSE;
+	/* Where a body that broke off ends, and the next request begins, nobody knows. */
+	if (h->has_body && h->body.failed != FAIL_OK && h->body.failed != FAIL_BODY_TOO_LARGE)
+		r->keep_alive = false;
 	if (r->keep_alive && body_unread(h)) {
 		h->body.h1.max = -1;
 		h->body.h1.timeout_ms = (uint64_t)l->lingering_timeout;

@@ -92,7 +92,7 @@ static uint64_t h1_send_deadline(struct h1_client *h)
 	return io_after((uint64_t)l->send_timeout);
 }
 
-static MAY_SUSPEND enum fail h1_send_all(struct h1_send *s)
+static MAY_SUSPEND enum fail h1_send_bytes(struct h1_send *s)
 {
 	struct stream *st = &s->h->req.conn->stream;
 	uint64_t deadline = 0;
@@ -118,6 +118,34 @@ static MAY_SUSPEND enum fail h1_send_all(struct h1_send *s)
 			return h1_write_error(s->h, -ETIMEDOUT);
 	}
 	return FAIL_OK;
+}
+
+/* 100 (Continue) is sent by the task that reads the body, while the answer may already be on its
+ * way: one after the other. */
+static MAY_SUSPEND enum fail h1_send_all(struct h1_send *s)
+{
+	while (s->h->interim) {
+		int rc = co_waitq_wait(&s->h->interim_done, CO_NEVER);
+
+		if (rc < 0)
+			return h1_write_error(s->h, rc);
+	}
+	return s->h->torn ? h1_write_error(s->h, -ECONNRESET) : h1_send_bytes(s);
+}
+
+static MAY_SUSPEND enum fail h1_send_interim(struct h1_client *h, struct span text)
+{
+	struct iovec iov = {(void *)text.p, text.n};
+	struct h1_send s = {.h = h, .iov = &iov, .n = 1, .data_at = -1};
+	enum fail f;
+
+	h->interim = true;
+	co_waitq_init(&h->interim_done);
+	f = h1_send_bytes(&s);
+	h->interim = false;
+	h->torn = f != FAIL_OK;
+	co_waitq_wake_all(&h->interim_done, 0);
+	return f;
 }
 
 /* ---- the head ---- */
@@ -526,21 +554,14 @@ static MAY_SUSPEND enum fail h1_interim(struct req *r, int status, const struct 
 
 	if (!req_is_11(r) || r->head_sent)
 		return FAIL_OK;
-	if (status == 100 && !headers) {
-		struct iovec iov = {(void *)"HTTP/1.1 100 Continue\r\n\r\n", 25};
-		struct h1_send s = {.h = h, .iov = &iov, .n = 1, .data_at = -1};
-
-		return h1_send_all(&s);
-	}
+	if (status == 100 && !headers)
+		return h1_send_interim(h, SPAN("HTTP/1.1 100 Continue\r\n\r\n"));
 	buf_init(&b, 65536);
 	h1_write_status_line(&b, status, http_reason(status));
 	if (headers)
 		h1_write_fields(&b, headers);
 	h1_write_end(&b);
-	struct iovec iov = {b.p, b.len};
-	struct h1_send s = {.h = h, .iov = &iov, .n = 1, .data_at = -1};
-
-	f = b.failed ? FAIL_NO_MEMORY : h1_send_all(&s);
+	f = b.failed ? FAIL_NO_MEMORY : h1_send_interim(h, span_make(b.p, b.len));
 	buf_fini(&b);
 	return f;
 }

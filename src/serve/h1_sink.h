@@ -26,6 +26,9 @@ struct h1_client {
 	bool chunked; /* the answer is sent in chunks */
 	bool no_body; /* HEAD, 204, 304: pieces are not sent */
 	bool write_failed, timed_out, closed_444, tunnelled;
+	bool interim; /* an upload's own task is writing 100 (Continue) */
+	bool torn;    /* ... and could not finish: nothing sensible can follow */
+	struct co_waitq interim_done;
 	uint32_t stall_ms; /* how long the client has kept us waiting in all */
 	int64_t left;	   /* of the announced Content-Length; -1 none */
 };
