@@ -121,7 +121,7 @@ static MAY_SUSPEND enum fail h1_body_splice(struct h1_body *b, struct piece *out
 	n = stream_splice_in(b->stream, b->pipe[1], want, io_after(b->timeout_ms));
 	if (n < 0)
 		return h1_body_errno(b, (int)n);
-	if (n == 0 && b->framing == H1_BODY_LENGTH)
+	if (n == 0 && (b->framing == H1_BODY_LENGTH || b->reset))
 		return b->on_end;
 	b->in_pipe = (uint32_t)n;
 	b->received += n;
@@ -161,8 +161,9 @@ static MAY_SUSPEND enum fail h1_body_plain(struct h1_body *b, struct piece *out)
 		if (f != FAIL_OK)
 			return f;
 		if (end)
-			return b->framing == H1_BODY_LENGTH ? b->on_end
-							    : h1_body_give(b, out, SPAN(""), true);
+			return b->framing == H1_BODY_LENGTH || b->reset
+				       ? b->on_end
+				       : h1_body_give(b, out, SPAN(""), true);
 	}
 	have = inbuf_span(b->in);
 	if (b->framing == H1_BODY_LENGTH) {

@@ -21,6 +21,7 @@ struct h1_body {
 	enum fail on_timeout, on_end, on_bad; /* reasons: silence, early end, malformed chunk */
 	bool client;			      /* which errno bridge */
 	bool in_trailers;
+	bool reset; /* set by who writes to the stream: it was reset, so its end proves nothing */
 	uint32_t held;	    /* bytes of the piece given last, still in `in` */
 	uint32_t read_size; /* room to read into: grows to 64 KiB for long bodies */
 	int pipe[2];

@@ -282,13 +282,14 @@ static void exchange_buffering(struct exchange *x, bool buffering)
 struct body *exchange_body(struct exchange *x, bool buffering)
 {
 	struct h1_body *h = &x->h1;
-	bool chunked = x->resp.chunked;
+	bool chunked = x->resp.chunked, reset = h->reset;
 	int64_t length = chunked ? -1 : x->resp.content_length;
 	struct body *b;
 
 	if (!http_response_has_body(x->method, x->resp.status) || (!chunked && length == 0))
 		return exchange_no_body(x);
 	h1_body_init(h, &x->conn->stream, &x->in, chunked, length, &x->r->arena);
+	h->reset = reset;
 	h->timeout_ms = (uint64_t)x->conf->read_timeout;
 	h->on_timeout = FAIL_UPSTREAM_READ_TIMEOUT;
 	h->on_end = FAIL_UPSTREAM_TRUNCATED;

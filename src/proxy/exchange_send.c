@@ -67,12 +67,21 @@ static void sender_fail(struct exchange *x, enum fail f, bool client)
 	x->send_client = client;
 }
 
+/* A reset before the server's end of stream was seen, and this is the only call that hears of it:
+ * reading will find what has arrived and then an end like any other. */
+static enum fail sender_errno(struct exchange *x, int rc)
+{
+	if (rc == -ECONNRESET)
+		x->h1.reset = true;
+	return rc < 0 ? fail_of_upstream(rc, FAIL_UPSTREAM_SEND_TIMEOUT, FAIL_UPSTREAM_SEND)
+		      : FAIL_OK;
+}
+
 static MAY_SUSPEND enum fail sender_writev(struct exchange *x, struct iovec *iov, int n)
 {
 	int rc = stream_writev(&x->conn->stream, iov, n, (uint64_t)x->conf->send_timeout, NULL);
 
-	return rc < 0 ? fail_of_upstream(rc, FAIL_UPSTREAM_SEND_TIMEOUT, FAIL_UPSTREAM_SEND)
-		      : FAIL_OK;
+	return sender_errno(x, rc);
 }
 
 static MAY_SUSPEND enum fail sender_piece(struct exchange *x, struct piece *p)
@@ -84,8 +93,7 @@ static MAY_SUSPEND enum fail sender_piece(struct exchange *x, struct piece *p)
 	if (p->kind == PIECE_FILE) {
 		rc = stream_sendfile(&x->conn->stream, p->fd, &p->off, p->len, 0,
 				     (uint64_t)x->conf->send_timeout);
-		return rc < 0 ? fail_of_upstream(rc, FAIL_UPSTREAM_SEND_TIMEOUT, FAIL_UPSTREAM_SEND)
-			      : FAIL_OK;
+		return sender_errno(x, rc);
 	}
 	if (x->body_length < 0 && p->mem.n)
 		iov[n++] = (struct iovec){size, chunked_head(size, p->mem.n)};
@@ -185,7 +193,7 @@ enum fail exchange_send(struct exchange *x)
 	ssize_t n = stream_try_writev(&x->conn->stream, iov, memory ? 2 : 1);
 
 	x->send_fail = FAIL_OK;
-	x->send_client = false;
+	x->send_client = x->h1.reset = false;
 	if (n < 0 && n != -EAGAIN)
 		return fail_of_upstream((int)n, FAIL_UPSTREAM_SEND_TIMEOUT, FAIL_UPSTREAM_SEND);
 	x->written = n > 0 ? (size_t)n : 0;

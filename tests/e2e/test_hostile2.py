@@ -1,5 +1,6 @@
 """Moments that are hard to hit: a request body that two servers are asked to take, configurations that change
 under a half-finished greeting, answers that fail while the request is still on its way."""
+import select
 import threading
 
 import pytest
@@ -135,3 +136,38 @@ def test_unusable_answer_during_an_upload(start, backend):
         c.send(build_request("/a%0d%0ab", method="POST", headers={"Content-Length": "1000"}) + b"some")
         assert c.read_response().status == 500
     assert len(s.worker_pids()) == 1
+
+
+# The one call that hears of a reset is the upload's: what was read until then is not a whole answer.
+def test_reset_heard_by_the_upload(start, backend):
+    gone = threading.Event()
+
+    def flood(conn):
+        conn.read_head()
+        conn.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        while select.select([], [conn.sock], [], 0.3)[1]:
+            conn.sock.setblocking(False)
+            try:
+                conn.sock.send(b"x" * 65536)
+            except BlockingIOError:
+                break
+        conn.reset()
+        gone.set()
+    s = start("""
+        server {
+            listen 127.0.0.1:@port@;
+            client_max_body_size 0;
+            location / { proxy_pass http://@BACK@; proxy_http_version 1.1; proxy_request_buffering off;
+                         proxy_buffering off; }
+        }""", values={"BACK": backend(flood).addr})
+    with s.connect(rcvbuf=4096) as c:
+        c.send(build_request(method="POST", headers={"Content-Length": "100000000"}))
+        c.sock.setblocking(False)
+        while not gone.is_set():
+            if select.select([], [c.sock], [], 0.1)[1]:
+                try:
+                    c.sock.send(b"y" * 65536)
+                except BlockingIOError:
+                    pass
+        c.sock.settimeout(20)
+        assert not c.read_response().complete
