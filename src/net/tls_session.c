@@ -168,7 +168,7 @@ struct shard {
 struct tls_cache {
 	struct tls_cache *next;
 	struct span name;
-	size_t size; /* bytes over all shards */
+	_Atomic size_t size; /* bytes over all shards */
 	struct shard shard[SHARDS];
 };
 
