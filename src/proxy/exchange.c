@@ -253,6 +253,7 @@ static MAY_SUSPEND enum fail exchange_attempt(struct exchange *x)
 		if (f == FAIL_OK)
 			return FAIL_OK;
 		phase = exchange_phase(x);
+		exchange_send_stop(x); /* from now on nobody touches the body */
 		if (!exchange_may_replay(x, f))
 			break;
 		exchange_drop(x);

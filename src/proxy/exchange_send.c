@@ -152,6 +152,10 @@ static void sender_run(void *arg)
 {
 	struct exchange *x = arg;
 
+	if (co_cancelled()) { /* before it ever ran: the body stays whole for another try */
+		sender_fail(x, FAIL_CANCELLED, false);
+		return;
+	}
 	sender_rest(x);
 	if (x->send_fail == FAIL_OK && x->body_kind == SEND_STREAM && x->r->body) {
 		x->body_touched = true;

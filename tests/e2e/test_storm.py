@@ -289,7 +289,7 @@ def test_storm(start, certs):
         assert not storm.problems, storm.problems[:3]
         assert not mixed, mixed[:3]
         assert storm.whole > 10, f"{storm.whole} of {storm.count}"
-        assert s.worker_pids() == pids and all(alive(p) for p in pids), s.complaints()
+        assert s.worker_pids() == pids and all(alive(p) for p in pids), re.findall(".*BUG at.*", s.log("error.log")) + s.complaints()
         poll(lambda: idle(s), 30, "counters to go back to zero")
         a.close()
         b.close()  # idle connections to the servers end
