@@ -104,7 +104,7 @@ def test_gzip_log(start):
         except EOFError:
             return []
     poll(lambda: len(lines()) == 50, 10, "the lines")
-    assert lines() == ["/%d" % i for i in range(50)]
+    assert sorted(lines()) == sorted("/%d" % i for i in range(50))  # each thread has its own buffer
 
 
 def test_working_directory(start):
