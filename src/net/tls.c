@@ -10,10 +10,7 @@
 #include "base/pool.h"
 #include "net/tls_int.h"
 
-#define OUT_MAX	      (256u * 1024) /* unsent bytes of a handshake at most */
-#define BATCH_RECORDS 4		    /* records that leave in one system call */
-#define RECORD_EXTRA  256	    /* header, tag and padding of one, generously */
-#define BATCH_SIZE    (BATCH_RECORDS * (TLS_RECORD_MAX + RECORD_EXTRA))
+#define OUT_MAX (256u * 1024) /* unsent bytes of a handshake at most */
 
 /* ---- words ---- */
 
@@ -79,7 +76,7 @@ static _Thread_local struct {
 static bool scratch_ready(void)
 {
 	if (!scratch.batch)
-		scratch.batch = mem_alloc(BATCH_SIZE);
+		scratch.batch = mem_alloc(TLS_BATCH_SIZE);
 	if (!scratch.gather)
 		scratch.gather = mem_alloc(TLS_RECORD_MAX);
 	return scratch.batch && scratch.gather;
@@ -90,6 +87,7 @@ void tls_thread_fini(void)
 	mem_free(scratch.batch);
 	mem_free(scratch.gather);
 	scratch.batch = scratch.gather = NULL;
+	tls_own_thread_fini();
 	tls_client_sessions_fini();
 }
 
@@ -119,26 +117,69 @@ static int in_take(struct tls *t, char *p, int n)
 	return n;
 }
 
-static ssize_t sock_recv(struct stream *s, void *p, size_t n)
+ssize_t tls_sock_recv(struct stream *s, void *p, size_t n)
 {
 	if (!(s->io.ready & IO_R))
 		return -EAGAIN;
 	return iofd_recv(&s->io, p, n);
 }
 
-/* While the hello is kept, everything goes through `in`. */
-static ssize_t hello_recv(struct stream *s, char *p, int n)
+/* More of the socket's at the end of `in`. */
+static ssize_t raw_recv(struct stream *s)
 {
 	struct tls *t = s->tls;
 	ssize_t got;
 
 	if (!inbuf_reserve(&t->in, inbuf_len(&t->in) + 2048, NULL))
 		return -ENOMEM;
-	got = sock_recv(s, t->in.p + t->in.end, MIN_OF((size_t)n, t->in.cap - t->in.end));
-	if (got <= 0)
-		return got;
-	t->in.end += (uint32_t)got;
-	return in_take(t, p, n);
+	got = tls_sock_recv(s, t->in.p + t->in.end, t->in.cap - t->in.end);
+	if (got > 0)
+		t->in.end += (uint32_t)got;
+	return got;
+}
+
+/* While accepting, OpenSSL gets one record after the other however much it asks for, and what lies
+ * behind stays in `in`. So when the handshake is done, it has read nothing but records that it has
+ * consumed: the last one is the client's Finished, which must be the end of its record, for the
+ * keys change after it (RFC 8446 section 5.1; OpenSSL insists). What does not look like a record at
+ * all is passed as it comes. */
+static ssize_t framed_recv(struct stream *s, char *p, int n)
+{
+	struct tls *t = s->tls;
+
+	for (;;) {
+		size_t at = t->in.start + (t->hello ? t->in_at : 0), have = t->in.end - at;
+		const uint8_t *h = have ? (uint8_t *)t->in.p + at : NULL;
+		ssize_t got;
+
+		if (have && !t->frame && (h[0] < 20 || h[0] > 23)) {
+			t->framed = false;
+			return in_take(t, p, n);
+		}
+		if (!t->frame && have >= TLS_HEAD)
+			t->frame = TLS_HEAD + (uint32_t)(h[3] << 8 | h[4]);
+		if (t->frame && have) {
+			n = in_take(t, p, (int)MIN_OF((uint32_t)n, t->frame));
+			t->frame -= (uint32_t)n;
+			return n;
+		}
+		got = raw_recv(s);
+		if (got <= 0)
+			return got;
+	}
+}
+
+/* What does not come in records, perhaps from behind the records of a hello that is still kept. */
+static ssize_t plain_recv(struct stream *s, char *p, int n)
+{
+	struct tls *t = s->tls;
+	ssize_t got = in_take(t, p, n);
+
+	if (got == 0 && t->hello) {
+		got = raw_recv(s);
+		return got > 0 ? in_take(t, p, n) : got;
+	}
+	return got ? got : tls_sock_recv(s, p, (size_t)n);
 }
 
 static int bio_read(BIO *b, char *p, int n)
@@ -150,9 +191,7 @@ static int bio_read(BIO *b, char *p, int n)
 	BIO_clear_retry_flags(b);
 	if (n <= 0)
 		return 0;
-	got = in_take(t, p, n);
-	if (got == 0)
-		got = t->hello ? hello_recv(s, p, n) : sock_recv(s, p, (size_t)n);
+	got = t->framed ? framed_recv(s, p, n) : plain_recv(s, p, n);
 	if (got > 0) {
 		t->starved = false;
 		return (int)got;
@@ -180,7 +219,7 @@ static int out_keep(struct tls *t, const char *p, size_t n)
 }
 
 /* 0: sent or kept. */
-static int out_send(struct stream *s, const char *p, size_t n)
+int tls_out_send(struct stream *s, const char *p, size_t n)
 {
 	struct tls *t = s->tls;
 	struct iovec iov = {(void *)p, n};
@@ -205,17 +244,17 @@ static int bio_write(BIO *b, const char *p, int n)
 	BIO_clear_retry_flags(b);
 	if (n <= 0)
 		return 0;
-	if (scratch.on == t && scratch.len + (size_t)n <= BATCH_SIZE) {
+	if (scratch.on == t && scratch.len + (size_t)n <= TLS_BATCH_SIZE) {
 		memcpy(scratch.batch + scratch.len, p, (size_t)n);
 		scratch.len += (size_t)n;
 		return n;
 	}
 	if (scratch.on == t && scratch.len) {
-		rc = out_send(s, scratch.batch, scratch.len);
+		rc = tls_out_send(s, scratch.batch, scratch.len);
 		scratch.len = 0;
 	}
 	if (rc == 0)
-		rc = out_send(s, p, (size_t)n);
+		rc = tls_out_send(s, p, (size_t)n);
 	if (rc == 0)
 		return n;
 	t->io_err = rc;
@@ -243,7 +282,7 @@ static void bio_method_make(void)
 /* ---- results ---- */
 
 /* Sends what OpenSSL wrote: 0, -EAGAIN or -errno. */
-static int out_flush(struct stream *s)
+int tls_out_flush(struct stream *s)
 {
 	struct tls *t = s->tls;
 
@@ -357,7 +396,7 @@ void tls_free(struct stream *s)
 	if (!t)
 		return;
 	/* An end without close_notify is no reason to forget the session, a failure is. */
-	if (!t->failed)
+	if (t->ssl && !t->failed)
 		SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 	SSL_free(t->ssl);
 	ERR_clear_error();
@@ -366,6 +405,8 @@ void tls_free(struct stream *s)
 	inbuf_free(&t->in);
 	inbuf_free(&t->out);
 	inbuf_free(&t->plain);
+	tls_own_free(t);
+	tls_secrets_free(t);
 	mem_free(t->sni);
 	mem_free(t);
 	s->tls = NULL;
@@ -375,9 +416,14 @@ void tls_shutdown(struct stream *s)
 {
 	struct tls *t = s->tls;
 
-	if (t->failed || t->shut || !SSL_is_init_finished(t->ssl) || out_flush(s) < 0)
+	if (t->failed || t->shut || (t->ssl && !SSL_is_init_finished(t->ssl)) ||
+	    tls_out_flush(s) < 0)
 		return;
 	t->shut = true;
+	if (t->own) {
+		tls_own_shutdown(s);
+		return;
+	}
 	ERR_clear_error();
 	if (SSL_shutdown(t->ssl) < 0)
 		ERR_clear_error();
@@ -468,6 +514,8 @@ static int switch_context(struct stream *s)
 		return rc;
 	t->pick = NULL;
 	t->in_at = 0;
+	t->frame = 0;
+	t->framed = true;
 	t->starved = false;
 	SSL_free(old);
 	tls_ctx_unref(old_ctx);
@@ -527,7 +575,7 @@ static int handshake(struct stream *s, uint64_t deadline_ms)
 			if (rc == 0)
 				rc = step(s);
 		}
-		while ((flushed = out_flush(s)) == -EAGAIN && !t->failed) {
+		while ((flushed = tls_out_flush(s)) == -EAGAIN && !t->failed) {
 			flushed = iofd_wait(&s->io, IO_W, deadline_ms);
 			if (flushed < 0)
 				return flushed;
@@ -550,11 +598,15 @@ int tls_accept(struct stream *s, const struct tls_picker *p, struct tls_ctx *dfl
 	if (rc < 0)
 		return rc;
 	s->tls->picker = p;
-	s->tls->hello = true;
+	s->tls->hello = s->tls->framed = true;
 	rc = handshake(s, deadline_ms);
 	s->tls->picker = NULL;
 	if (rc < 0)
 		s->tls->failed = true;
+	else
+		tls_own_try(s);
+	s->tls->framed = false;
+	tls_secrets_free(s->tls);
 	return rc;
 }
 
@@ -633,10 +685,12 @@ bool tls_pending(struct stream *s)
 
 	if (inbuf_len(&t->plain))
 		return true;
+	if (t->own)
+		return tls_own_pending(t);
 	return !t->failed && !t->starved && (inbuf_len(&t->in) || SSL_has_pending(t->ssl));
 }
 
-static ssize_t plain_take(struct tls *t, void *p, size_t n)
+ssize_t tls_plain_take(struct tls *t, void *p, size_t n)
 {
 	n = MIN_OF(n, inbuf_len(&t->plain));
 	memcpy(p, t->plain.p + t->plain.start, n);
@@ -669,9 +723,11 @@ ssize_t tls_recv(struct stream *s, void *p, size_t n)
 	int ret;
 
 	if (inbuf_len(&t->plain))
-		return plain_take(t, p, n);
+		return tls_plain_take(t, p, n);
 	if (t->failed)
 		return t->io_err ? t->io_err : -EPROTO;
+	if (t->own)
+		return tls_own_recv(s, p, n);
 	while (t->early) {
 		ssize_t r = recv_early(s, p, n);
 
@@ -690,16 +746,30 @@ bool tls_truncated(struct stream *s)
 
 /* ---- writing ---- */
 
-struct tls_source {
-	const struct iovec *iov;
-	int n;
-	size_t at; /* into iov[0] */
-};
+size_t tls_source_copy(struct tls_source *f, char *to, size_t max)
+{
+	size_t len = 0;
+
+	while (f->n && len < max) {
+		size_t k = MIN_OF(f->iov->iov_len - f->at, max - len);
+
+		if (k)
+			memcpy(to + len, (char *)f->iov->iov_base + f->at, k);
+		len += k;
+		f->at += k;
+		if (f->at == f->iov->iov_len) {
+			f->iov++;
+			f->n--;
+			f->at = 0;
+		}
+	}
+	return len;
+}
 
 /* The next record's payload: in place when one piece fills it or is the last, else gathered. */
 static struct span source_next(struct tls_source *f, size_t max)
 {
-	size_t len = 0, room;
+	size_t room;
 
 	while (f->n && f->at == f->iov->iov_len) {
 		f->iov++;
@@ -715,20 +785,7 @@ static struct span source_next(struct tls_source *f, size_t max)
 		f->at += s.n;
 		return s;
 	}
-	while (f->n && len < max) {
-		size_t k = MIN_OF(f->iov->iov_len - f->at, max - len);
-
-		if (k)
-			memcpy(scratch.gather + len, (char *)f->iov->iov_base + f->at, k);
-		len += k;
-		f->at += k;
-		if (f->at == f->iov->iov_len) {
-			f->iov++;
-			f->n--;
-			f->at = 0;
-		}
-	}
-	return (struct span){scratch.gather, len};
+	return (struct span){scratch.gather, tls_source_copy(f, scratch.gather, max)};
 }
 
 /* One record: bytes or -errno. */
@@ -756,7 +813,7 @@ static ssize_t write_batch(struct stream *s, const struct iovec *iov, int n)
 
 	scratch.on = t;
 	scratch.len = 0;
-	for (int i = 0; i < BATCH_RECORDS; i++) {
+	for (int i = 0; i < TLS_BATCH_RECORDS; i++) {
 		struct span data = source_next(&from, t->ctx->record_max);
 
 		if (!data.n)
@@ -769,7 +826,7 @@ static ssize_t write_batch(struct stream *s, const struct iovec *iov, int n)
 	}
 	scratch.on = NULL;
 	if (scratch.len)
-		rc = out_send(s, scratch.batch, scratch.len);
+		rc = tls_out_send(s, scratch.batch, scratch.len);
 	if (put < 0)
 		return put;
 	if (rc < 0) {
@@ -787,7 +844,7 @@ ssize_t tls_try_writev(struct stream *s, const struct iovec *iov, int n)
 
 	if (t->failed || t->shut)
 		return -EPIPE;
-	rc = out_flush(s);
+	rc = tls_out_flush(s);
 	if (rc < 0)
 		return rc;
 	if (t->owed) {
@@ -798,7 +855,7 @@ ssize_t tls_try_writev(struct stream *s, const struct iovec *iov, int n)
 	}
 	if (!scratch_ready())
 		return -ENOMEM;
-	put = write_batch(s, iov, n);
+	put = t->own ? tls_own_write(s, iov, n, scratch.batch) : write_batch(s, iov, n);
 	if (put > 0 && inbuf_len(&t->out)) {
 		t->owed = (uint32_t)put;
 		return -EAGAIN;

@@ -456,6 +456,8 @@ static void set_basics(struct making *m)
 		return;
 	SSL_CTX_set_client_hello_cb(c->ssl, tls_hello_cb, NULL);
 	SSL_CTX_set_tlsext_servername_callback(c->ssl, sni_cb);
+	SSL_CTX_set_keylog_callback(c->ssl, tls_keylog_cb);
+	SSL_CTX_set_msg_callback(c->ssl, tls_record_cb);
 	if (conf->early_data) {
 		/* Replays are the request handlers' matter (RFC 8470), as tickets are stateless. */
 		SSL_CTX_set_options(c->ssl, SSL_OP_NO_ANTI_REPLAY);

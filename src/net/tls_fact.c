@@ -1,4 +1,5 @@
 /* Facts about a connection, in nginx's formats. */
+#include <pthread.h>
 #include <stdio.h>
 #include <time.h>
 #include <openssl/pem.h>
@@ -88,10 +89,8 @@ static const char *group_name(int nid)
 	return nid & TLSEXT_nid_unknown ? NULL : OBJ_nid2sn(nid);
 }
 
-static struct span fact_curve(SSL *ssl, struct arena *a)
+static struct span curve_text(int nid, struct arena *a)
 {
-	int nid = (int)SSL_get_negotiated_group(ssl);
-
 	if (nid == NID_undef)
 		return none();
 	if (!group_name(nid))
@@ -196,7 +195,7 @@ static struct span sigalg_text(int key, int hash, int group, struct arena *a)
 	}
 }
 
-static bool cert_is_pss(X509 *x)
+bool tls_cert_is_pss(X509 *x)
 {
 	EVP_PKEY *k = x ? X509_get0_pubkey(x) : NULL;
 
@@ -217,7 +216,7 @@ static struct span fact_sigalg(SSL *ssl, struct arena *a, bool of_peer)
 			return none();
 		SSL_get_signature_nid(ssl, &hash);
 	}
-	return sigalg_text(key, hash, cert_is_pss(x), a);
+	return sigalg_text(key, hash, tls_cert_is_pss(x), a);
 }
 
 /* ---- the client's certificate ---- */
@@ -392,6 +391,90 @@ static struct span alpn(SSL *ssl, struct arena *a)
 	return n ? arena_dup(a, span_make(p, n)) : none();
 }
 
+/* ---- of a connection that was taken over ---- */
+
+/* Any SSL object knows all suites by number. One for the process, never used for a connection. */
+static SSL *finder;
+static pthread_once_t finder_once = PTHREAD_ONCE_INIT;
+
+static void finder_make(void)
+{
+	SSL_CTX *c = SSL_CTX_new(TLS_server_method());
+
+	finder = c ? SSL_new(c) : NULL;
+	SSL_CTX_free(c);
+}
+
+static const char *suite_name(unsigned number)
+{
+	unsigned char raw[2] = {(unsigned char)(number >> 8), (unsigned char)number};
+	const SSL_CIPHER *c;
+
+	pthread_once(&finder_once, finder_make);
+	c = finder ? SSL_CIPHER_find(finder, raw) : NULL;
+	return c ? SSL_CIPHER_get_name(c) : NULL;
+}
+
+static struct span own_list(const struct tls_own *o, enum tls_fact what, struct arena *a)
+{
+	const int32_t *p = o->lists;
+	struct names l;
+
+	buf_init(&l.b, LIST_MAX);
+	for (int i = 0; what == TLS_CURVES && i < o->ngroups; i++)
+		names_add(&l, group_name(p[i]), (unsigned)p[i] & 0xffff);
+	p += o->ngroups;
+	for (int i = 0; what != TLS_CURVES && i < (int)(o->nciphers + o->nsigalgs); i++) {
+		unsigned number = ((const uint16_t *)p)[i];
+
+		if ((what == TLS_CIPHERS) != (i < o->nciphers))
+			continue;
+		names_add(&l, what == TLS_CIPHERS ? suite_name(number) : sigalg_name(number),
+			  number);
+	}
+	return names_end(&l, a);
+}
+
+static struct span own_alpn(const struct tls_own *o, struct arena *a)
+{
+	const uint16_t *numbers = (const uint16_t *)(o->lists + o->ngroups);
+
+	return arena_dup(a, span_make(numbers + o->nciphers + o->nsigalgs, o->nalpn));
+}
+
+/* There is no certificate of the client, and no early data. */
+static struct span own_fact(struct stream *s, enum tls_fact what, struct arena *a)
+{
+	const struct tls_own *o = s->tls->own;
+
+	switch (what) {
+	case TLS_PROTOCOL:
+		return SPAN("TLSv1.3");
+	case TLS_CIPHER:
+		return copy_text(a, suite_name(o->suite));
+	case TLS_CURVE:
+		return curve_text(o->curve, a);
+	case TLS_CIPHERS:
+	case TLS_CURVES:
+	case TLS_SIGALGS_OFFERED:
+		return own_list(o, what, a);
+	case TLS_SIGALG:
+		return sigalg_text(o->sig_key, o->sig_hash, o->sig_pss, a);
+	case TLS_SESSION_ID:
+		return hex(a, o->id, o->nid);
+	case TLS_SESSION_REUSED:
+		return o->reused ? SPAN("r") : SPAN(".");
+	case TLS_SERVER_NAME:
+		return tls_sni(s);
+	case TLS_ALPN:
+		return own_alpn(o, a);
+	case TLS_CLIENT_VERIFY:
+		return SPAN("NONE");
+	default:
+		return none();
+	}
+}
+
 static struct span conn_fact(struct stream *s, enum tls_fact what, struct arena *a)
 {
 	SSL *ssl = s->tls->ssl;
@@ -404,7 +487,7 @@ static struct span conn_fact(struct stream *s, enum tls_fact what, struct arena 
 	case TLS_CIPHERS:
 		return fact_ciphers(ssl, a);
 	case TLS_CURVE:
-		return fact_curve(ssl, a);
+		return curve_text((int)SSL_get_negotiated_group(ssl), a);
 	case TLS_CURVES:
 		return fact_curves(ssl, a);
 	case TLS_SIGALG:
@@ -436,7 +519,7 @@ struct span tls_fact(struct stream *s, enum tls_fact what, struct arena *a)
 
 	if (!s->tls)
 		return none();
-	f = conn_fact(s, what, a);
+	f = s->tls->own ? own_fact(s, what, a) : conn_fact(s, what, a);
 	ERR_clear_error();
 	return f.p ? f : none();
 }
@@ -454,7 +537,7 @@ int tls_client_verified(struct stream *s)
 {
 	long rc;
 
-	if (!s->tls || !SSL_get0_peer_certificate(s->tls->ssl))
+	if (!s->tls || s->tls->own || !SSL_get0_peer_certificate(s->tls->ssl))
 		return 0;
 	rc = SSL_get_verify_result(s->tls->ssl);
 	if (rc == X509_V_OK)
