@@ -45,22 +45,27 @@ static MAY_SUSPEND int h1_wait_room(struct h1_send *s, uint64_t deadline)
 	uint64_t began = io_now_ms(), until;
 	int rc;
 
-	if (!b || !b->ops->stalled || h->stall_ms > STALL_PATIENCE_MS)
+	if (!b || !b->ops->stalled)
 		return MIN_OF(iofd_wait(f, IO_W, deadline), 0);
-	until = began + STALL_PATIENCE_MS - h->stall_ms + 1;
-	rc = iofd_wait(f, IO_W, MIN_OF(until, deadline));
-	h->stall_ms += (uint32_t)MIN_OF(io_now_ms() - began, 1000000);
-	if (rc != -ETIMEDOUT)
-		return rc < 0 ? rc : 0;
+	if (h->stall_ms <= STALL_PATIENCE_MS) {
+		until = began + STALL_PATIENCE_MS - h->stall_ms + 1;
+		rc = iofd_wait(f, IO_W, MIN_OF(until, deadline));
+		h->stall_ms += (uint32_t)MIN_OF(io_now_ms() - began, 1000000);
+		if (rc != -ETIMEDOUT)
+			return MIN_OF(rc, 0);
+		h->stall_ms = STALL_PATIENCE_MS + 1;
+	}
+	/* A body that works in the background already does nothing here. */
 	if (s->piece && s->data_at >= 0) {
 		s->piece->mem = span_make(s->iov[s->data_at].iov_base, s->iov[s->data_at].iov_len);
 		body_stalled(b, s->piece);
 		s->iov[s->data_at] = (struct iovec){(void *)s->piece->mem.p, s->piece->mem.n};
 	} else if (s->piece) {
 		body_stalled(b, s->piece);
+		if (s->piece->kind != PIECE_PIPE)
+			return 0;
 	}
-	h->stall_ms = STALL_PATIENCE_MS + 1;
-	return 0;
+	return MIN_OF(iofd_wait(f, IO_W, deadline), 0);
 }
 
 static void iov_advance(struct iovec *iov, int n, size_t done)
@@ -312,7 +317,10 @@ static MAY_SUSPEND enum fail h1_push(struct h1_client *h, struct span before, st
 	};
 	struct h1_send s = {.h = h, .iov = iov, .n = 4, .data_at = pc ? 2 : -1, .piece = pc};
 
-	if (pc && before.n + pc->mem.n + after.n <= h->out_cap - h->out_len) {
+	/* For a slow client the piece stays in hand, so that its body can be told to go on without
+	 * us. */
+	if (pc && h->stall_ms <= STALL_PATIENCE_MS &&
+	    before.n + pc->mem.n + after.n <= h->out_cap - h->out_len) {
 		char *p = add(add(add(h->out + h->out_len, before), pc->mem), after);
 
 		iov[0].iov_len = (size_t)(p - h->out);
