@@ -19,7 +19,7 @@ from harness import Backend, Closed, Conn, alive, open_fds, poll
 pytestmark = pytest.mark.sluice_only("about our own invariants")
 
 SEED = int(os.environ.get("STORM_SEED", "1"))
-SECONDS = float(os.environ.get("STORM_SECONDS", "12"))
+SECONDS = float(os.environ.get("STORM_SECONDS", "8"))
 CLIENTS = 12
 
 HTTP = """
