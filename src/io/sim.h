@@ -1,0 +1,146 @@
+/* The simulator: a virtual network, clock, disk and randomness behind `sys`, deterministic by a
+ * seed.
+ *
+ * One process runs one world (worlds are forked from a warm parent, so that each begins with fresh
+ * static state). sim_start installs the table; from then on every system call of the worker is
+ * answered here. Around the worker stand actors: simulated clients and servers, made of callbacks
+ * that run between the worker's turns. All of it takes turns on one baton: at any moment one OS
+ * thread runs, and which one runs next, when bytes arrive and which call fails is drawn from the
+ * seed. So the same seed gives the same events, to the last byte, under gdb and the sanitizers too.
+ *
+ * Time stands still while code runs and jumps to the next thing that is due when every loop waits.
+ *
+ * Sockets behave as Linux's do (edges are what epoll would report; a close with unread input
+ * resets; SO_LINGER 0 resets; SO_ERROR is read once; a FIN is an end after the data before it;
+ * EPOLLEXCLUSIVE wakes one). Where Linux leaves a choice (how many bytes, which order, which
+ * thread), the seed chooses. What is not modelled ends the world with a message, never with a quiet
+ * success.
+ *
+ * This file and sim_*.c are linked into the simulator's programs and unit tests only, never into
+ * the server. */
+#pragma once
+#include "base/arena.h"
+#include "base/list.h"
+#include "base/span.h"
+#include "io/sys.h"
+
+/* ---- the world ---- */
+
+/* Probabilities are per 10,000 calls (or events) of that kind; 0: never. */
+struct sim_faults {
+	unsigned short_read, short_write;   /* fewer bytes than there are (room for) */
+	unsigned spurious_eagain;	    /* -EAGAIN though ready; a new edge follows soon */
+	unsigned spurious_event;	    /* an event without cause */
+	unsigned reset;			    /* per delivered segment: the connection is reset */
+	unsigned refuse, hang, unreachable; /* per connect from the worker */
+	unsigned emfile;  /* socket, accept, open, pipe, eventfd: -EMFILE or -ENFILE */
+	unsigned enobufs; /* send, writev, socket: -ENOBUFS or -ENOMEM */
+	unsigned disk_full, disk_error; /* writes to files: -ENOSPC, -EIO, or a short write */
+	unsigned alloc;			/* per allocation of base/pool and base/arena: NULL */
+	unsigned clock_jump;		/* per second: the wall clock jumps, up to a day each way */
+	unsigned preempt;		/* per system call: another thread runs first */
+};
+
+struct sim_options {
+	uint64_t seed;
+	struct sim_faults faults;
+	unsigned latency_min_us,
+		latency_max_us; /* of a segment, drawn for each connection and segment */
+	unsigned sndbuf_min,
+		sndbuf_max; /* bytes of a socket's buffers, drawn for each connection */
+	bool trace;	    /* every event to stderr as it happens */
+};
+
+void sim_start(const struct sim_options *o);
+/* Faults may change while the world runs (a world that calms down before its end, say). */
+void sim_set_faults(const struct sim_faults *f);
+/* Forgets everything; `sys` is &sys_linux again. Returns how many descriptors the worker had left
+ * open (epoll, eventfds, pipes, files, sockets); each is described through sim_note. */
+unsigned sim_stop(void);
+
+uint64_t sim_now_us(void);
+/* The world's randomness, for actors: [0, n); n > 0. One stream for all draws, so order matters and
+ * is the same in each run. */
+uint64_t sim_draw(uint64_t n);
+static inline bool sim_chance(unsigned per_10000)
+{
+	return per_10000 && sim_draw(10000) < per_10000;
+}
+
+/* The world's diary: the last events in a ring (and all of them to stderr with trace). sim_note
+ * adds a line of the caller's; sim_print_events writes the ring, oldest first, as "time who what".
+ */
+void sim_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void sim_print_events(int fd);
+/* An invariant is broken: prints it, the seed and the ring, and ends the process with SIM_BROKEN.
+ * The name is one of the table in doc/simulator.md. */
+#define SIM_BROKEN 66
+[[noreturn]] void sim_broken(const char *invariant, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* A number over everything that happened so far (events, bytes, draws): equal seeds give equal
+ * numbers; a test of the simulator itself. */
+uint64_t sim_fingerprint(void);
+
+/* ---- actors ---- */
+
+/* At a virtual time. The struct is the caller's and may be started anew from run. */
+struct sim_timer {
+	struct list link;
+	uint64_t at_us;
+	void (*run)(struct sim_timer *t);
+};
+void sim_timer_start(struct sim_timer *t, uint64_t at_us);
+void sim_timer_stop(struct sim_timer *t); /* idempotent; a zeroed struct counts as stopped */
+
+/* An actor's end of a connection to the worker. Callbacks run between the worker's turns and may
+ * call anything here, sim_conn_free too. */
+struct sim_conn;
+struct sim_conn_ops {
+	void (*connected)(struct sim_conn *c);	      /* may be NULL */
+	void (*refused)(struct sim_conn *c, int err); /* -ECONNREFUSED, ... : c is closed */
+	void (*readable)(struct sim_conn *c);	      /* bytes or the end can be read */
+	void (*writable)(struct sim_conn *c);	      /* there is room again after a short write */
+	void (*reset)(struct sim_conn *c);	      /* by the worker, or by a fault */
+};
+/* From an address of the actor's choice (NULL: any) to one that the worker listens on. */
+struct sim_conn *sim_connect(const struct sockaddr *from, const struct sockaddr *to, socklen_t len,
+			     const struct sim_conn_ops *ops, void *owner);
+void *sim_conn_owner(const struct sim_conn *c);
+size_t sim_conn_write(struct sim_conn *c, const void *p, size_t n); /* taken; less when full */
+/* > 0; 0: nothing there; -1: the end (FIN); -2: reset. */
+ssize_t sim_conn_read(struct sim_conn *c, void *p, size_t n);
+size_t sim_conn_unread(const struct sim_conn *c); /* bytes that arrived and were not read */
+void sim_conn_shutdown(struct sim_conn *c);	  /* FIN */
+void sim_conn_reset(struct sim_conn *c);	  /* RST at once */
+/* Closes (a FIN, or a reset when input is unread) and forgets it: no callback follows. */
+void sim_conn_free(struct sim_conn *c);
+
+/* An address that actors serve. Connections of the worker to it wait in accept until it returns. */
+struct sim_listener;
+struct sim_listener *sim_listen(const struct sockaddr *sa, socklen_t len,
+				void (*accepted)(struct sim_listener *l, struct sim_conn *c),
+				void *owner);
+void *sim_listener_owner(const struct sim_listener *l);
+void sim_conn_set(struct sim_conn *c, const struct sim_conn_ops *ops,
+		  void *owner);			 /* in accepted */
+void sim_listener_close(struct sim_listener *l); /* connects are refused from now on */
+
+/* A datagram address that actors serve (DNS, syslog): called for each datagram of the worker. */
+void sim_datagrams(const struct sockaddr *sa, socklen_t len,
+		   void (*got)(const void *p, size_t n, const struct sockaddr *from,
+			       socklen_t fromlen));
+void sim_datagram_send(const struct sockaddr *from, const void *p, size_t n,
+		       const struct sockaddr *to, socklen_t tolen);
+
+/* ---- what the worker sees and actors prepare ---- */
+
+/* A file of the virtual disk; replaces what is there. Folders above it are made. */
+void sim_file_put(const char *path, const void *p, size_t n);
+/* The content of a file, or empty; valid until the next call of the worker. */
+struct span sim_file_get(const char *path);
+/* Opens for the worker: what an opener gives. >= 0 or -errno. */
+int sim_open_log(const char *path);
+int sim_open_listener(const struct sockaddr *sa, socklen_t len, int backlog);
+size_t sim_disk_bytes(void); /* in files that are open or linked */
+unsigned sim_fds_open(void); /* of the worker */
