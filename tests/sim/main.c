@@ -1,0 +1,5 @@
+/* The program of worlds: a placeholder until they are there. */
+int main(void)
+{
+	return 0;
+}
