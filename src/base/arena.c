@@ -9,6 +9,11 @@ struct arena_chunk {
 };
 _Static_assert(sizeof(struct arena_chunk) == 16, "keeps allocations aligned to 16 bytes");
 
+/* Each allocation is its own malloc, of exactly its size. */
+#if defined(BUILT_WITH_ASAN) || defined(SLUICE_SIM)
+#define EACH_ITS_OWN 1
+#endif
+
 #define STASH_MAX 256	      /* chunks a thread keeps: 1 MiB */
 #define BIG_ARENA (64 * 1024) /* from here on, an arena grows in larger steps */
 #define BIG_CHUNK (8 * ARENA_CHUNK)
@@ -38,7 +43,7 @@ static struct arena_chunk *chunk_new(size_t size)
 		stash = c->next;
 		nstash--;
 	} else {
-		c = malloc(size);
+		c = mem_counted(malloc(size));
 	}
 	if (c)
 		c->size = size;
@@ -47,7 +52,7 @@ static struct arena_chunk *chunk_new(size_t size)
 
 static void chunk_free(struct arena_chunk *c)
 {
-#ifndef BUILT_WITH_ASAN
+#ifndef EACH_ITS_OWN
 	if (c->size == ARENA_CHUNK && nstash < STASH_MAX) {
 		c->next = stash;
 		stash = c;
@@ -55,7 +60,7 @@ static void chunk_free(struct arena_chunk *c)
 		return;
 	}
 #endif
-	free(c);
+	free(mem_uncounted(c));
 }
 
 void arena_init(struct arena *a, size_t ceiling)
@@ -82,7 +87,7 @@ static size_t chunk_size_for(const struct arena *a, size_t r)
 
 	if (a->used > a->ceiling || least > left || least < r)
 		return 0;
-#ifdef BUILT_WITH_ASAN
+#ifdef EACH_ITS_OWN
 	size = least;
 #else
 	size = a->used < BIG_ARENA ? ARENA_CHUNK : BIG_CHUNK;
@@ -97,13 +102,15 @@ static size_t chunk_size_for(const struct arena *a, size_t r)
 
 void *arena_alloc_slow(struct arena *a, size_t n)
 {
-	size_t r = (n + 15) & ~(size_t)15, size;
+	size_t r, size;
 	struct arena_chunk *c;
 	char *p;
 
+	n += !n; /* also nothing has an address */
+	r = (n + 15) & ~(size_t)15;
 	if (r < n)
 		return NULL;
-#ifdef BUILT_WITH_ASAN
+#ifdef EACH_ITS_OWN
 	r = n; /* exact, so that the first byte too many is seen */
 #endif
 	size = chunk_size_for(a, r);

@@ -34,7 +34,7 @@ void *arena_alloc_slow(struct arena *a, size_t n);
 static inline void *arena_alloc(struct arena *a, size_t n)
 {
 #if !defined(BUILT_WITH_ASAN)
-	size_t r = (n + 15) & ~(size_t)15;
+	size_t r = (n + !n + 15) & ~(size_t)15;
 
 	if (likely(r >= n && r <= (size_t)(a->end - a->at))) {
 		void *p = a->at;

@@ -153,6 +153,18 @@ static void test_copies(void **state)
 	arena_fini(&a);
 }
 
+static void test_nothing_has_an_address(void **state)
+{
+	struct arena a;
+
+	arena_init(&a, ARENA_CHUNK);
+	for (int i = 0; i < 10; i++)
+		assert_non_null(arena_alloc(&a, 0)); /* the first one too */
+	assert_null(arena_alloc(&a, SIZE_MAX));
+	assert_null(arena_alloc(&a, SIZE_MAX - 14));
+	arena_fini(&a);
+}
+
 static void test_push(void **state)
 {
 	struct arena a;
@@ -175,6 +187,7 @@ static void test_push(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_nothing_has_an_address),
 		cmocka_unit_test_teardown(test_alloc, teardown),
 		cmocka_unit_test_teardown(test_ceiling, teardown),
 		cmocka_unit_test_teardown(test_large_keeps_chunk, teardown),

@@ -22,6 +22,27 @@ void mem_fail_after(int64_t n);
 /* Internal to base/: true when this allocation must fail. */
 int mem_must_fail(void);
 
+/* The simulator's build (SLUICE_SIM) counts what is out, over mem, slabs and arenas, and keeps
+ * nothing back: each object and each arena allocation is its own malloc, with and without the
+ * sanitizers, so that the same allocation fails in both. Elsewhere none of this exists. */
+struct mem_out {
+	size_t objects, bytes;
+};
+#ifdef SLUICE_SIM
+struct mem_out mem_out(void);
+extern int (*mem_fail_hook)(void); /* asked for each allocation; NULL: none fails */
+/* For the simulator itself: neither counted nor made to fail; ends the process without memory. */
+void *mem_plain_zalloc(size_t n);
+void *mem_plain_resize(void *p, size_t n);
+void mem_plain_free(void *p);
+/* Internal to base/. */
+void *mem_counted(void *p);
+void *mem_uncounted(void *p);
+#else
+#define mem_counted(p)	 (p)
+#define mem_uncounted(p) (p)
+#endif
+
 struct slab {
 	size_t size;	/* bytes of one object, at least sizeof(void *) */
 	unsigned keep;	/* free objects kept at most */
