@@ -84,7 +84,8 @@ uint64_t sim_fingerprint(void);
 
 /* ---- actors ---- */
 
-/* At a virtual time. The struct is the caller's and may be started anew from run. */
+/* At a virtual time. The struct is the caller's and may be started anew from run. Actors may
+ * io_post to the worker's loops from any callback. */
 struct sim_timer {
 	struct list link;
 	uint64_t at_us;
@@ -141,6 +142,10 @@ void sim_file_put(const char *path, const void *p, size_t n);
 struct span sim_file_get(const char *path);
 /* Opens for the worker: what an opener gives. >= 0 or -errno. */
 int sim_open_log(const char *path);
+/* What dup2 of a freshly opened file does: fd writes to that file from now on (logs reopened, after
+ * the world moved the old file away with sim_file_rename). 0 or -errno. */
+int sim_reopen_log(int fd, const char *path);
+int sim_file_rename(const char *from, const char *to);
 int sim_open_listener(const struct sockaddr *sa, socklen_t len, int backlog);
 size_t sim_disk_bytes(void); /* in files that are open or linked */
 unsigned sim_fds_open(void); /* of the worker */
