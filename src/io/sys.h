@@ -1,6 +1,6 @@
 /* Every system call, clock reading and random number of the tree, behind one table.
  *
- * sys_epoll is the real one (Linux); the simulator provides another with a virtual network, clock
+ * sys_linux is the real one; the simulator provides another with a virtual network, clock
  * and disk. Nothing outside io/ makes a system call for I/O, reads a clock or draws a random number
  * except through these wrappers (start-up code in main/ aside).
  *
@@ -8,6 +8,7 @@
  * and retry EINTR themselves. Descriptors are plain ints in both implementations; the simulator's
  * are numbers of its own. epoll_wait returns 0 when a signal ends it. */
 #pragma once
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/epoll.h>
@@ -65,6 +66,11 @@ struct sys_ops {
 	uint64_t (*mono_us)(void); /* monotonic, microseconds */
 	uint64_t (*wall_us)(void); /* since the epoch, microseconds */
 	int (*random)(void *p, size_t n);
+	/* threads and where they wait for each other: the simulator decides which one runs */
+	int (*thread_start)(pthread_t *id, void *(*run)(void *arg), void *arg);
+	void (*thread_join)(pthread_t id);
+	void (*barrier_init)(pthread_barrier_t *b, unsigned n);
+	void (*barrier_wait)(pthread_barrier_t *b);
 };
 
 extern const struct sys_ops sys_linux;

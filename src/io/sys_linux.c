@@ -285,6 +285,28 @@ static int linux_random(void *p, size_t n)
 	return 0;
 }
 
+/* ---- threads ---- */
+
+static int linux_thread_start(pthread_t *id, void *(*run)(void *arg), void *arg)
+{
+	return -pthread_create(id, NULL, run, arg);
+}
+
+static void linux_thread_join(pthread_t id)
+{
+	BUG_ON(pthread_join(id, NULL));
+}
+
+static void linux_barrier_init(pthread_barrier_t *b, unsigned n)
+{
+	BUG_ON(pthread_barrier_init(b, NULL, n));
+}
+
+static void linux_barrier_wait(pthread_barrier_t *b)
+{
+	pthread_barrier_wait(b);
+}
+
 const struct sys_ops sys_linux = {
 	.socket = linux_socket,
 	.bind = linux_bind,
@@ -327,6 +349,10 @@ const struct sys_ops sys_linux = {
 	.mono_us = linux_mono_us,
 	.wall_us = linux_wall_us,
 	.random = linux_random,
+	.thread_start = linux_thread_start,
+	.thread_join = linux_thread_join,
+	.barrier_init = linux_barrier_init,
+	.barrier_wait = linux_barrier_wait,
 };
 
 const struct sys_ops *sys = &sys_linux;

@@ -186,6 +186,27 @@ static void test_clocks_and_random(void **state)
 	assert_true(r[0] != r[1]);
 }
 
+static pthread_barrier_t both;
+
+static void *count_up(void *arg)
+{
+	++*(int *)arg;
+	sys->barrier_wait(&both);
+	return NULL;
+}
+
+static void test_threads(void **state)
+{
+	pthread_t id;
+	int n = 0;
+
+	sys->barrier_init(&both, 2);
+	assert_int_equal(sys->thread_start(&id, count_up, &n), 0);
+	sys->barrier_wait(&both);
+	assert_int_equal(n, 1);
+	sys->thread_join(id);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -196,6 +217,7 @@ int main(void)
 		cmocka_unit_test(test_eventfd_and_pipe),
 		cmocka_unit_test(test_signal_ends_wait),
 		cmocka_unit_test(test_clocks_and_random),
+		cmocka_unit_test(test_threads),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include "base/log.h"
 #include "main/process.h"
@@ -53,10 +52,10 @@ static void *thread_main(void *arg)
 		log_msg(NULL, LOG_EMERG, -r, "thread %u could not start", t->index);
 		failed = true;
 	}
-	pthread_barrier_wait(&together);
+	sys->barrier_wait(&together);
 	if (!failed) {
 		io_loop_run();
-		pthread_barrier_wait(&together); /* until then others may post to this loop */
+		sys->barrier_wait(&together); /* until then others may post to this loop */
 	}
 	if (r == 0)
 		thread_fini();
@@ -71,9 +70,9 @@ static unsigned create_all(unsigned n)
 		int r;
 
 		threads[i].index = i;
-		r = pthread_create(&threads[i].id, NULL, thread_main, &threads[i]);
-		if (r) {
-			log_msg(NULL, LOG_EMERG, r, "pthread_create() failed");
+		r = sys->thread_start(&threads[i].id, thread_main, &threads[i]);
+		if (r < 0) {
+			log_msg(NULL, LOG_EMERG, -r, "pthread_create() failed");
 			return i;
 		}
 	}
@@ -91,7 +90,7 @@ int threads_start(const struct settings *s, unsigned n)
 	r = thread_init(&threads[0]);
 	if (r < 0)
 		return r;
-	pthread_barrier_init(&together, NULL, n);
+	sys->barrier_init(&together, n);
 	created = create_all(n);
 	if (created < n) {
 		/* The ones that run wait for company that will not come: the process ends instead.
@@ -99,11 +98,11 @@ int threads_start(const struct settings *s, unsigned n)
 		thread_fini();
 		return -EAGAIN;
 	}
-	pthread_barrier_wait(&together);
+	sys->barrier_wait(&together);
 	if (!failed)
 		return 0;
 	for (unsigned i = 1; i < n; i++)
-		pthread_join(threads[i].id, NULL);
+		sys->thread_join(threads[i].id);
 	thread_fini();
 	return -EAGAIN;
 }
@@ -200,8 +199,8 @@ void threads_shutdown(uint64_t timeout_ms, bool hurry)
 
 void threads_join(void)
 {
-	pthread_barrier_wait(&together);
+	sys->barrier_wait(&together);
 	for (unsigned i = 1; i < nthreads; i++)
-		pthread_join(threads[i].id, NULL);
+		sys->thread_join(threads[i].id);
 	thread_fini();
 }

@@ -2,7 +2,6 @@
  * the end of a load. A load runs on a thread of its own, so that reading a large configuration
  * holds up nobody's requests. */
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -241,7 +240,7 @@ static void load_done(struct io_msg *m)
 {
 	struct loading *l = CONTAINER_OF(m, struct loading, done);
 
-	pthread_join(l->thread, NULL);
+	sys->thread_join(l->thread);
 	l->running = false;
 	if (l->snapshot && !w.ending) {
 		load_publish(l);
@@ -260,19 +259,19 @@ static void load_done(struct io_msg *m)
 static void load_start(struct bundle *b)
 {
 	struct loading *l = load_new(b);
-	int r = l ? 0 : ENOMEM;
+	int r = l ? 0 : -ENOMEM;
 
 	if (l) {
 		l->done.run = load_done;
 		w.generation++;
 		w.loading = l;
-		r = pthread_create(&l->thread, NULL, load_thread, l);
+		r = sys->thread_start(&l->thread, load_thread, l);
 		l->running = r == 0;
 	}
 	if (r == 0)
 		return;
 	w.loading = NULL;
-	log_msg(NULL, LOG_EMERG, r, "a new configuration cannot be read");
+	log_msg(NULL, LOG_EMERG, -r, "a new configuration cannot be read");
 	answer(CH_ERROR, SPAN("no memory or no thread to read the configuration"));
 	if (l)
 		load_free(l);
@@ -462,7 +461,7 @@ static int serve(void)
 	io_loop_run();
 	if (w.loading) { /* it could not be told: the loop ended first */
 		if (w.loading->running)
-			pthread_join(w.loading->thread, NULL);
+			sys->thread_join(w.loading->thread);
 		logs_set(w.gen->log);
 		load_drop(w.loading);
 	}
