@@ -1,5 +1,6 @@
 #include <errno.h>
-#include <netinet/tcp.h>
+#include <linux/tcp.h> /* the whole of struct tcp_info */
+#include <netinet/in.h>
 #include "net/stream.h"
 #include "net/tls.h"
 #include "base/bug.h"
@@ -261,6 +262,19 @@ static int set_tcp_flag(struct stream *s, int name, bool on)
 int stream_set_nodelay(struct stream *s, bool on)
 {
 	return set_tcp_flag(s, TCP_NODELAY, on);
+}
+
+bool stream_unacked_since(struct stream *s, uint64_t sent)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	if (s->sent == sent)
+		return true;
+	if (s->tls || sys->getsockopt(s->io.fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
+	    len < offsetof(struct tcp_info, tcpi_bytes_acked) + sizeof(info.tcpi_bytes_acked))
+		return false;
+	return info.tcpi_bytes_acked <= sent + 1; /* the SYN counts as one */
 }
 
 void stream_quickack(struct stream *s)

@@ -67,6 +67,10 @@ void stream_close(struct stream *s);
 void stream_reset(struct stream *s);
 int stream_set_nodelay(struct stream *s, bool on);
 int stream_set_cork(struct stream *s, bool on);
+/* True when the peer's TCP has acknowledged nothing behind the first `sent` payload bytes (a value
+ * that s->sent once had), so that no program can have read any of it. False when it has, or when
+ * that cannot be told (TLS, Unix sockets): unless nothing was sent at all. */
+bool stream_unacked_since(struct stream *s, uint64_t sent);
 /* Acknowledges now what was received: a peer that sends in small pieces with Nagle's algorithm on
  * waits for it, up to the 40 ms of a delayed acknowledgement. */
 void stream_quickack(struct stream *s);

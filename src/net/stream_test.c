@@ -4,6 +4,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include "base/pool.h"
@@ -386,13 +387,56 @@ static void small(void **state)
 	assert_true(sizeof(struct stream) <= 80);
 }
 
+/* What tells a request that a closed server never got from one that it read. */
+static void tells_what_was_acknowledged(void **state)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(sa);
+	int l = socket(AF_INET, SOCK_STREAM, 0), c, s;
+	struct stream st;
+	struct iovec iov = {(void *)"hello", 5};
+	char got[8];
+
+	assert_int_equal(bind(l, (void *)&sa, len), 0);
+	assert_int_equal(listen(l, 1), 0);
+	assert_int_equal(getsockname(l, (void *)&sa, &len), 0);
+	for (int closed_first = 0; closed_first < 2; closed_first++) {
+		c = socket(AF_INET, SOCK_STREAM, 0);
+		assert_int_equal(connect(c, (void *)&sa, len), 0);
+		s = accept(l, NULL, NULL);
+		stream_init(&st, c, NULL);
+		assert_int_equal(stream_try_writev(&st, &iov, 1), 5);
+		assert_int_equal(read(s, got, 5), 5);
+		assert_int_equal(write(s, "there", 5), 5); /* acknowledges */
+		assert_int_equal(read(c, got, 5), 5);
+		assert_true(stream_unacked_since(&st, 5));
+		if (closed_first)
+			close(s);
+		assert_int_equal(stream_try_writev(&st, &iov, 1), 5);
+		if (!closed_first) {
+			assert_int_equal(read(s, got, 5), 5);
+			close(s);
+		}
+		assert_int_equal(read(c, got, 1), 0); /* on loopback all is there at once */
+		assert_int_equal(stream_unacked_since(&st, 5), closed_first);
+		assert_false(stream_unacked_since(&st, 0));
+		close(c);
+	}
+	close(l);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(moves_much), cmocka_unit_test(few_system_calls),
-		cmocka_unit_test(deadlines),  cmocka_unit_test(lost_peer),
-		cmocka_unit_test(splices),    cmocka_unit_test(input_buffers),
-		cmocka_unit_test(small),      cmocka_unit_test(files),
+		cmocka_unit_test(moves_much),
+		cmocka_unit_test(few_system_calls),
+		cmocka_unit_test(tells_what_was_acknowledged),
+		cmocka_unit_test(deadlines),
+		cmocka_unit_test(lost_peer),
+		cmocka_unit_test(splices),
+		cmocka_unit_test(input_buffers),
+		cmocka_unit_test(small),
+		cmocka_unit_test(files),
 	};
 
 	return cmocka_run_group_tests_name("stream", tests, setup, teardown);

@@ -219,14 +219,25 @@ static MAY_SUSPEND enum fail exchange_talk(struct exchange *x)
 	return f;
 }
 
+/* The server had closed before the request came: its end was seen, and its TCP took none of the
+ * request. A reset proves nothing, for a server that has read a part and closes sends one too. */
+static bool exchange_never_arrived(const struct exchange *x, enum fail f)
+{
+	return f != FAIL_UPSTREAM_RESET && !x->h1.reset &&
+	       stream_unacked_since(&x->conn->stream, x->sent0);
+}
+
 /* A connection that was idle died before it said anything: most likely it was being closed while we
- * took it. */
+ * took it. What must not be done twice (RFC 9110 9.2.2) wants to know for certain. */
 static bool exchange_may_replay(const struct exchange *x, enum fail f)
 {
 	if (f != FAIL_UPSTREAM_CLOSED && f != FAIL_UPSTREAM_RESET && f != FAIL_UPSTREAM_SEND)
 		return false;
-	return x->conn && x->conn->reused && x->conf->retry_reused && x->in.end == 0 &&
-	       !x->interims && x->conn->stream.received == x->received0 && !x->body_touched;
+	if (!x->conn || !x->conn->reused || !x->conf->retry_reused || x->in.end || x->interims ||
+	    x->conn->stream.received != x->received0 || x->body_touched)
+		return false;
+	return !tries_method_is_unsafe(x->r->method) ||
+	       (x->conf->next_upstream & NEXT_NON_IDEMPOTENT) || exchange_never_arrived(x, f);
 }
 
 static MAY_SUSPEND enum fail exchange_attempt(struct exchange *x)

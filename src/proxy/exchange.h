@@ -111,6 +111,8 @@ struct tries_state {
 	enum http_method method;
 	bool timeout; /* proxy_next_upstream_timeout has passed */
 };
+/* The methods that proxy_next_upstream's non_idempotent is about. */
+bool tries_method_is_unsafe(enum http_method m);
 /* May the next server be tried after a failure with these NEXT_* bits? */
 bool tries_again(const struct tries_state *s, unsigned bit);
 /* Would another server be tried after a failure of that kind, with so many tries left? */

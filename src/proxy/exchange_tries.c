@@ -23,8 +23,7 @@ unsigned tries_status_bit(int status)
 	}
 }
 
-/* The methods that proxy_next_upstream's non_idempotent is about. */
-static bool tries_method_is_unsafe(enum http_method m)
+bool tries_method_is_unsafe(enum http_method m)
 {
 	return m == METHOD_POST || m == METHOD_LOCK || m == METHOD_PATCH;
 }

@@ -208,7 +208,7 @@ static const struct conf_row proxy_rows[] = {
 	      "No other try after that time; 0: no limit."),
 	MFLAG("proxy_retry_reused", W, P, retry_reused, true,
 	      "A reused connection that dies before its first response byte is replaced and the "
-	      "request sent again."),
+	      "request sent again; POST, LOCK and PATCH only when the server never got it."),
 	MFLAG("proxy_ssl_session_reuse", W, P, ssl.session_reuse, true,
 	      "TLS sessions with servers are resumed."),
 	MMASK("proxy_ssl_protocols", W, P, ssl.protocols, protocol_words, TLS_V1_2 | TLS_V1_3,

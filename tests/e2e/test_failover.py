@@ -377,6 +377,33 @@ def test_replay_of_post_on_a_closed_reused_connection(start, backend):
         assert r.status == 200 and r.body == b"body%d" % i
 
 
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_post_that_was_read_is_not_sent_again(start, backend, how):
+    """The server took the request and died: it may have done what was asked."""
+    posts = []
+
+    def handler(conn):
+        n = 0
+        while True:
+            r = conn.read_request()
+            if r is None:
+                return
+            n += 1
+            if r.method == "POST":
+                posts.append(r.body)
+            if n == 2:
+                getattr(conn, how)()
+                return
+            conn.send(response(b"a"))
+    b = backend(handler)
+    s = start("upstream u { server %s; keepalive 4; } " % b.addr
+              + SERVE % 'proxy_http_version 1.1; proxy_set_header Connection "";', workers=1)
+    assert s.get("/").status == 200
+    assert s.get("/", method="POST", body=b"once").status == 502
+    assert posts == [b"once"]
+    assert s.get("/").status == 200
+
+
 def test_large_body_is_sent_again(start, named):
     good = named(1)[0]
     s = start(group([f"127.0.0.1:{free_port()}", good.addr])
