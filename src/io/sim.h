@@ -39,6 +39,7 @@ struct sim_faults {
 	unsigned alloc;			/* per allocation of base/pool and base/arena: NULL */
 	unsigned clock_jump;		/* per second: the wall clock jumps, up to a day each way */
 	unsigned preempt;		/* per system call: another thread runs first */
+	unsigned datagram_loss, datagram_dup; /* per datagram, either way */
 };
 
 struct sim_options {
@@ -49,6 +50,7 @@ struct sim_options {
 	unsigned sndbuf_min,
 		sndbuf_max; /* bytes of a socket's buffers, drawn for each connection */
 	bool trace;	    /* every event to stderr as it happens */
+	uint64_t epoch_s;   /* the wall clock at the start; 0: a day in 2025 */
 };
 
 void sim_start(const struct sim_options *o);
@@ -57,6 +59,12 @@ void sim_set_faults(const struct sim_faults *f);
 /* Forgets everything; `sys` is &sys_linux again. Returns how many descriptors the worker had left
  * open (epoll, eventfds, pipes, files, sockets); each is described through sim_note. */
 unsigned sim_stop(void);
+
+/* True from sim_start to sim_stop. */
+bool sim_running(void);
+
+/* Random bytes of the calling thread's stream: what sys->random gives; for libraries' hooks. */
+int sim_random(void *p, size_t n);
 
 uint64_t sim_now_us(void);
 /* The world's randomness, for actors: [0, n); n > 0. One stream for all draws, so order matters and
@@ -87,9 +95,10 @@ uint64_t sim_fingerprint(void);
 /* At a virtual time. The struct is the caller's and may be started anew from run. Actors may
  * io_post to the worker's loops from any callback. */
 struct sim_timer {
-	struct list link;
 	uint64_t at_us;
 	void (*run)(struct sim_timer *t);
+	uint64_t tie;  /* internal: the order among those of one time, drawn */
+	unsigned slot; /* internal: 0: stopped */
 };
 void sim_timer_start(struct sim_timer *t, uint64_t at_us);
 void sim_timer_stop(struct sim_timer *t); /* idempotent; a zeroed struct counts as stopped */
@@ -138,6 +147,8 @@ void sim_datagram_send(const struct sockaddr *from, const void *p, size_t n,
 
 /* A file of the virtual disk; replaces what is there. Folders above it are made. */
 void sim_file_put(const char *path, const void *p, size_t n);
+void sim_link_put(const char *path, const char *target); /* a symbolic link */
+void sim_folder_put(const char *path);
 /* The content of a file, or empty; valid until the next call of the worker. */
 struct span sim_file_get(const char *path);
 /* Opens for the worker: what an opener gives. >= 0 or -errno. */
