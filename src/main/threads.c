@@ -11,7 +11,7 @@ struct thread {
 	pthread_t id;
 	unsigned index;
 	struct io_loop *loop;
-	struct io_msg on_switch, on_shutdown, on_hurry;
+	struct io_msg on_shutdown, on_hurry;
 };
 
 static struct thread threads[THREADS_MAX];
@@ -112,37 +112,65 @@ void threads_post_first(struct io_msg *m)
 	io_post(threads[0].loop, m);
 }
 
-/* ---- a new snapshot ---- */
+/* ---- rounds: something that every thread does once ---- */
 
-static struct {
-	struct snapshot *s;
-	atomic_uint left;
+struct round {
+	void (*run)(void);
 	void (*done)(void);
+	atomic_uint left;
 	struct io_msg all_done;
-} switching;
+	struct round_msg {
+		struct io_msg msg;
+		struct round *round;
+	} each[THREADS_MAX];
+};
 
-static void run_done(struct io_msg *m)
+static void round_done(struct io_msg *m)
 {
-	switching.done();
+	CONTAINER_OF(m, struct round, all_done)->done();
 }
 
-static void run_switch(struct io_msg *m)
+static void round_run(struct io_msg *m)
 {
-	serve_switch(switching.s);
-	if (atomic_fetch_sub(&switching.left, 1) == 1)
-		threads_post_first(&switching.all_done);
+	struct round *r = CONTAINER_OF(m, struct round_msg, msg)->round;
+
+	r->run();
+	if (atomic_fetch_sub(&r->left, 1) == 1)
+		threads_post_first(&r->all_done);
+}
+
+static void round_start(struct round *r, void (*run)(void), void (*done)(void))
+{
+	r->run = run;
+	r->done = done;
+	r->left = nthreads;
+	r->all_done.run = round_done;
+	for (unsigned i = 0; i < nthreads; i++) {
+		r->each[i] = (struct round_msg){.msg.run = round_run, .round = r};
+		io_post(threads[i].loop, &r->each[i].msg);
+	}
+}
+
+static struct snapshot *next_snapshot;
+
+static void run_switch(void)
+{
+	serve_switch(next_snapshot);
 }
 
 void threads_switch(struct snapshot *s, void (*done)(void))
 {
-	switching.s = s;
-	switching.left = nthreads;
-	switching.done = done;
-	switching.all_done.run = run_done;
-	for (unsigned i = 0; i < nthreads; i++) {
-		threads[i].on_switch.run = run_switch;
-		io_post(threads[i].loop, &threads[i].on_switch);
-	}
+	static struct round switching;
+
+	next_snapshot = s;
+	round_start(&switching, run_switch, done);
+}
+
+void threads_flush_logs(void (*done)(void))
+{
+	static struct round flushing;
+
+	round_start(&flushing, serve_flush_logs, done);
 }
 
 /* ---- the end ---- */

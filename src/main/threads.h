@@ -10,6 +10,9 @@
 int threads_start(const struct settings *s, unsigned n);
 /* All threads switch to s; then done() is called on thread 0. One at a time. */
 void threads_switch(struct snapshot *s, void (*done)(void));
+/* All threads write what they hold back of their logs; then done() is called on thread 0. One at a
+ * time; not while the threads end: a loop that has stopped would never be through. */
+void threads_flush_logs(void (*done)(void));
 /* All threads end gracefully (timeout_ms as serve_shutdown) and their loops stop. May be called a
  * second time to hurry. */
 void threads_shutdown(uint64_t timeout_ms, bool hurry);

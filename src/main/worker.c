@@ -41,7 +41,11 @@ static struct worker {
 	struct iofd channel_io, signal_io;
 	uint64_t generation;
 	unsigned nthreads;
-	struct arena forever; /* the environment */
+	struct arena forever;	 /* the environment */
+	struct buf reopen_paths; /* logs to be opened again when the threads have flushed */
+	int *reopen_fds;	 /* ours; NULL: none */
+	size_t nreopen;
+	bool flushing, flush_again; /* a round of the threads is under way; it came too early */
 	bool ending, reload_again, announced, failed;
 } w;
 
@@ -286,6 +290,73 @@ static void reload_alone(void)
 	load_start(NULL);
 }
 
+/* ---- logs are opened again ---- */
+
+static void reopen_forget(void)
+{
+	for (size_t i = 0; i < w.nreopen; i++)
+		close(w.reopen_fds[i]);
+	mem_free(w.reopen_fds);
+	w.reopen_fds = NULL;
+	w.nreopen = 0;
+	buf_fini(&w.reopen_paths);
+	buf_init(&w.reopen_paths, BUNDLE_MAX);
+}
+
+static void reopen_apply(void)
+{
+	struct span rest = buf_span(&w.reopen_paths), path;
+
+	for (size_t i = 0; i < w.nreopen && span_split(&rest, 0, &path); i++)
+		opener_replay_reopen(path, w.reopen_fds[i]);
+	if (w.reopen_fds)
+		logs_take_stderr(w.gen->log_fd);
+	reopen_forget();
+}
+
+static void reopen_now(void)
+{
+	if (!alone()) {
+		reopen_apply();
+		return;
+	}
+	opener_real_reopen(w.gen->bundle);
+	logs_take_stderr(w.gen->log_fd);
+}
+
+static void reopen_start(void);
+
+static void flushed(void)
+{
+	w.flushing = false;
+	if (w.flush_again)
+		reopen_start();
+	else
+		reopen_now();
+}
+
+/* Lines that were buffered before the signal belong into the old files. */
+static void reopen_start(void)
+{
+	w.flush_again = w.flushing;
+	if (w.ending) { /* loops that have stopped do not answer */
+		serve_flush_logs();
+		reopen_now();
+	} else if (!w.flushing) {
+		w.flushing = true;
+		threads_flush_logs(flushed);
+	}
+}
+
+/* The threads may stop before they are asked. */
+static void reopen_hurry(void)
+{
+	if (!w.flushing)
+		return;
+	serve_flush_logs();
+	reopen_now();
+}
+
 /* ---- the end ---- */
 
 static void give_up(int signo)
@@ -296,6 +367,7 @@ static void give_up(int signo)
 static void end_now(void)
 {
 	w.ending = true;
+	reopen_hurry();
 	signal(SIGALRM, give_up);
 	alarm(GIVE_UP_S);
 	threads_shutdown(TERM_MS, true);
@@ -307,6 +379,7 @@ static void end_gracefully(void)
 		return;
 	log_msg(NULL, LOG_NOTICE, 0, "gracefully shutting down");
 	w.ending = true;
+	reopen_hurry();
 	if (alone())
 		generation_close_sockets(w.gen, true);
 	threads_shutdown((uint64_t)w.gen->settings->shutdown_timeout_ms, false);
@@ -316,11 +389,20 @@ static void end_gracefully(void)
 
 static void on_reopen(struct channel_msg *m)
 {
-	struct span rest = m->bytes, path;
-
-	for (size_t i = 0; i < m->nfds && span_split(&rest, 0, &path); i++)
-		opener_replay_reopen(path, m->fds[i]);
-	logs_take_stderr(w.gen->log_fd);
+	reopen_apply(); /* of a signal before this one: its files are as old */
+	buf_add_span(&w.reopen_paths, m->bytes);
+	w.reopen_fds = mem_alloc((m->nfds + 1) * sizeof(int));
+	if (w.reopen_fds && !w.reopen_paths.failed) {
+		memcpy(w.reopen_fds, m->fds, m->nfds * sizeof(int));
+		w.nreopen = m->nfds;
+		for (size_t i = 0; i < m->nfds; i++)
+			m->fds[i] = -1; /* ours now */
+	} else {
+		log_msg(NULL, LOG_EMERG, ENOMEM, "logs cannot be opened again");
+		reopen_forget();
+		return;
+	}
+	reopen_start();
 }
 
 static void on_load(struct channel_msg *m)
@@ -382,8 +464,7 @@ static void on_signal(int signo, pid_t from)
 	case SIGUSR1:
 		if (alone()) {
 			log_msg(NULL, LOG_NOTICE, 0, "reopening logs");
-			opener_real_reopen(w.gen->bundle);
-			logs_take_stderr(w.gen->log_fd);
+			reopen_start();
 		}
 		break;
 	}
@@ -466,6 +547,7 @@ static int serve(void)
 		load_drop(w.loading);
 	}
 	control_stop();
+	reopen_forget();
 	log_msg(NULL, LOG_NOTICE, 0, "exit"); /* the log's file ends with the snapshot */
 	threads_join();
 	return r;
@@ -480,6 +562,7 @@ int worker_run(const struct worker_args *args)
 			    .channel = {.fd = -1},
 			    .nthreads = args->gen->settings->nthreads};
 	arena_init(&w.forever, ENVIRONMENT_MAX);
+	buf_init(&w.reopen_paths, BUNDLE_MAX);
 	if (!alone()) {
 		if (!process_die_with(args->master))
 			return 0;

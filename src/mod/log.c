@@ -409,4 +409,5 @@ const struct http_module log_module = {
 	.confs = confs,
 	.log = log_request,
 	.thread_stop = thread_stop,
+	.flush_logs = log_thread_flush,
 };

@@ -57,7 +57,9 @@ struct log_file {
 void log_file_add(const struct log_file *f, struct span line, struct snapshot *s);
 /* One line to a file of that name, opened for it. 0 or -errno. */
 int log_file_once(const char *path, struct span line);
-/* Writes everything of this thread and frees its buffers. */
+/* Writes everything of this thread. */
+void log_thread_flush(void);
+/* The same, and frees its buffers. */
 void log_thread_stop(void);
 /* text as one gzip member appended to out; false: no memory. For tests. */
 struct buf;

@@ -277,6 +277,16 @@ int log_file_once(const char *path, struct span line)
 	return n < 0 ? (int)n : 0;
 }
 
+void log_thread_flush(void)
+{
+	struct list *l;
+
+	if (!mine.ready)
+		return;
+	while ((l = list_take(&mine.now)) || (l = list_take(&mine.later)))
+		flush(CONTAINER_OF(l, struct log_buf, waiting));
+}
+
 void log_thread_stop(void)
 {
 	if (!mine.ready)

@@ -45,6 +45,9 @@ struct http_module {
 	/* Per thread, with the loop running. */
 	int (*thread_start)(void);
 	void (*thread_stop)(void);
+	/* On each thread, before log files are opened again: writes what is buffered, lets go of
+	 * files of its own. */
+	void (*flush_logs)(void);
 };
 
 /* The list, ends with NULL: set once, before any configuration is read. */

@@ -127,6 +127,13 @@ void serve_switch(struct snapshot *s)
 			listener_join(m->ports[i]->listener);
 }
 
+void serve_flush_logs(void)
+{
+	for (const struct http_module *const *m = http_modules; *m; m++)
+		if ((*m)->flush_logs)
+			(*m)->flush_logs();
+}
+
 /* ---- the end ---- */
 
 static _Thread_local struct timer shutdown_timer;

@@ -21,6 +21,8 @@ void serve_switch(struct snapshot *s);
  * loop when none is left. timeout_ms (worker_shutdown_timeout; 0: none): what is still open then is
  * closed. */
 void serve_shutdown(uint64_t timeout_ms, void (*done)(void));
+/* On each thread: modules' flush_logs. */
+void serve_flush_logs(void);
 /* After shutdown: frees the thread's caches. */
 void serve_thread_stop(void);
 

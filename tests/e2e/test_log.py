@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from harness import ORACLE, build_request, free_port, poll, response
+from harness import ORACLE, build_request, fd_targets, free_port, poll, response
 
 SITE = 'server { listen 127.0.0.1:@port@; %s location / { return 200 "hello"; } }'
 
@@ -103,6 +103,29 @@ def test_reopen(start):
         return "/two" in s.log()
     poll(lands, 10, "requests in the new log")
     assert "/one" in s.log("old.log") and "/one" not in s.log()
+
+
+@pytest.mark.parametrize("main", ["", "master_process off;"], ids=["master", "alone"])
+def test_reopen_flushes_first(start, main):
+    """What was buffered when the signal came belongs into the file that was moved away: on all threads."""
+    if ORACLE and main:
+        pytest.skip("the oracle has no worker to wait for")
+    s = start("log_format u '$request_uri'; access_log @PREFIX@/logs/access.log u buffer=64k; "
+              "server { listen 127.0.0.1:@port@ reuseport; location / { return 200 $request_uri; } }", main=main, start=False)
+    s.start(wait=not main)
+    poll(lambda: s.log("nginx.pid"), 10, "the pid file")
+    for i in range(40):
+        assert s.get("/old%d" % i).status == 200
+    assert s.log() == ""
+    os.rename(s.path("logs/access.log"), s.path("logs/old.log"))
+    s.send_signal(signal.SIGUSR1)
+    poll(lambda: s.log("old.log").count("\n") == 40, 10, "the buffered lines in the old file")
+    poll(lambda: os.path.exists(s.path("logs/access.log")), 10, "the new file")
+    poll(lambda: not [t for p in ([s.proc.pid] if main else s.worker_pids()) for t in fd_targets(p) if t.endswith("old.log")], 10,
+         "the old file to be let go")
+    s.get("/new")
+    s.send_signal(signal.SIGUSR1)
+    poll(lambda: s.log() == "/new\n", 10, "the line in the new file")
 
 
 def test_variable_in_path(start):
