@@ -1,8 +1,11 @@
 /* access_log, log_format, open_log_file_cache. */
 #include "mod/log.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include "conf/opener.h"
+#include "conf/snapshot.h"
+#include "io/sys.h"
 #include "mod/mods.h"
 #include "serve/conn.h"
 #include "serve/syslog.h"
@@ -27,6 +30,7 @@ struct log_conf {
 	size_t n, cap;
 	bool off;
 	struct access_log *dflt; /* what holds when nothing is said */
+	struct log_cache_conf cache;
 };
 
 static struct conf_mod log_conf_mod;
@@ -292,15 +296,34 @@ static bool path_climbs(struct span path)
 	return span_find(path, SPAN("/../")) >= 0 || memchr(path.p, 0, path.n);
 }
 
-static void log_to_path(struct req *r, const struct access_log *a)
+/* A host that is in no folder gets no log: whoever sends names may not fill the disk with files. */
+static bool root_exists(struct req *r)
 {
-	struct span path = tmpl_eval(a->path, &r->vars);
+	const struct core_loc *l = req_conf(r, &core_loc_mod);
+	struct span root = tmpl_eval_cstr(l->root, &r->vars);
+	struct stat st;
+	int rc = r->vars.failed ? -ENOMEM : sys->fstatat(AT_FDCWD, root.p, &st, 0);
+
+	if (rc == 0 && !S_ISDIR(st.st_mode) && !l->alias)
+		rc = -ENOTDIR;
+	if (rc < 0)
+		req_log(r, LOG_ERR, -rc, "testing \"%.*s\" existence failed", SPAN_ARG(root));
+	return rc == 0;
+}
+
+static void log_to_path(struct req *r, const struct access_log *a, const struct log_conf *conf)
+{
+	struct span path;
 	char name[PATH_SIZE];
 	int rc = -EINVAL;
 
+	if (!root_exists(r))
+		return;
+	path = tmpl_eval(a->path, &r->vars);
 	if (!r->vars.failed && path.n && !path_climbs(path) &&
 	    span_to_cstr(path, name, sizeof(name)))
-		rc = log_file_once(name, span_make(line.p, line.n));
+		rc = log_path_write(name, span_make(line.p, line.n), &conf->cache,
+				    r->snapshot->generation);
 	if (rc < 0)
 		req_log(r, LOG_CRIT, -rc, "open() \"%.*s\" failed while logging request",
 			SPAN_ARG(path));
@@ -316,7 +339,7 @@ static bool wanted(struct req *r, const struct access_log *a)
 	return v.n && !span_eq(v, SPAN("0"));
 }
 
-static void log_one(struct req *r, const struct access_log *a)
+static void log_one(struct req *r, const struct access_log *a, const struct log_conf *conf)
 {
 	line.n = 0;
 	line.failed = false;
@@ -330,7 +353,7 @@ static void log_one(struct req *r, const struct access_log *a)
 	if (line.failed)
 		return;
 	if (a->path)
-		log_to_path(r, a);
+		log_to_path(r, a, conf);
 	else
 		log_file_add(&a->file, span_make(line.p, line.n), r->snapshot);
 }
@@ -343,35 +366,58 @@ static void log_request(struct req *r)
 		return;
 	for (size_t i = 0; i < conf->n; i++)
 		if (conf->logs[i]->format && wanted(r, conf->logs[i]))
-			log_one(r, conf->logs[i]);
+			log_one(r, conf->logs[i], conf);
 }
 
 static void thread_stop(void)
 {
 	log_thread_stop();
+	log_cache_clear();
 	log_line_fini(&line);
+}
+
+static void flush_logs(void)
+{
+	log_thread_flush();
+	log_cache_clear();
 }
 
 /* ---- the module ---- */
 
-static int cache_set(struct conf_call *c)
+static bool cache_param(struct span w, struct log_cache_conf *cc)
 {
-	int64_t n;
 	struct span v;
 
-	for (unsigned i = 1; i <= conf_nargs(c); i++) {
-		struct span w = conf_arg(c, i);
-		bool ok = (span_eq(w, SPAN("off")) && conf_nargs(c) == 1) ||
-			  (conf_param(w, "max", &v) && conf_parse_size(v, &n)) ||
-			  (conf_param(w, "inactive", &v) && conf_parse_sec(v, &n)) ||
-			  (conf_param(w, "min_uses", &v) && conf_parse_size(v, &n)) ||
-			  (conf_param(w, "valid", &v) && conf_parse_sec(v, &n));
+	if (conf_param(w, "max", &v))
+		return conf_parse_size(v, &cc->max) && cc->max > 0;
+	if (conf_param(w, "inactive", &v))
+		return conf_parse_sec(v, &cc->inactive_s);
+	if (conf_param(w, "min_uses", &v))
+		return conf_parse_size(v, &cc->min_uses) && cc->min_uses > 0;
+	if (conf_param(w, "valid", &v))
+		return conf_parse_sec(v, &cc->valid_s);
+	return false;
+}
 
-		if (!ok)
+static int cache_set(struct conf_call *c)
+{
+	struct log_conf *conf = conf_mine(c);
+	struct log_cache_conf cc = {.inactive_s = 10, .valid_s = 60, .min_uses = 1};
+
+	if (!conf)
+		return CONF_ERR;
+	conf->cache = (struct log_cache_conf){0};
+	for (unsigned i = 1; i <= conf_nargs(c); i++) {
+		if (span_eq(conf_arg(c, i), SPAN("off")))
+			return CONF_OK;
+		if (!cache_param(conf_arg(c, i), &cc))
 			return conf_error(c, i,
 					  "invalid \"open_log_file_cache\" parameter \"%.*s\"",
-					  SPAN_ARG(w));
+					  SPAN_ARG(conf_arg(c, i)));
 	}
+	if (!cc.max)
+		return conf_error(c, 0, "\"open_log_file_cache\" must have \"max\" parameter");
+	conf->cache = cc;
 	return CONF_OK;
 }
 
@@ -389,7 +435,9 @@ static const struct conf_row rows[] = {
 	 .help = "A file or syslog: for a line per request, its format, buffer=, flush=, gzip=, "
 		 "if=; or off."},
 	MCUSTOM("open_log_file_cache", IN_HTTP_ALL, 1, 4, 0, cache_set,
-		"Accepted; a log with variables in its name is opened for each line."),
+		"Keep logs with variables in their names open: max=, inactive=, min_uses=, valid=; "
+		"or "
+		"off."),
 	MEND,
 };
 
@@ -409,5 +457,5 @@ const struct http_module log_module = {
 	.confs = confs,
 	.log = log_request,
 	.thread_stop = thread_stop,
-	.flush_logs = log_thread_flush,
+	.flush_logs = flush_logs,
 };

@@ -55,8 +55,6 @@ struct log_file {
 /* Appends a line (its line feed included) for this thread. s: whose file it is; held until the
  * bytes are written. */
 void log_file_add(const struct log_file *f, struct span line, struct snapshot *s);
-/* One line to a file of that name, opened for it. 0 or -errno. */
-int log_file_once(const char *path, struct span line);
 /* Writes everything of this thread. */
 void log_thread_flush(void);
 /* The same, and frees its buffers. */
@@ -64,3 +62,21 @@ void log_thread_stop(void);
 /* text as one gzip member appended to out; false: no memory. For tests. */
 struct buf;
 bool log_gzip(struct span text, int level, struct buf *out);
+
+/* ---- log_cache.c ---- */
+
+/* open_log_file_cache. One cache per thread; its size is the largest `max` of the configuration.
+ * A file is kept open from its min_uses-th line on; it is closed when no line came for inactive
+ * seconds, or when there are more than max and it was used longest ago. After valid seconds the
+ * name is looked at again: a file that was moved away is let go. */
+struct log_cache_conf {
+	int64_t max; /* 0: each line opens its file */
+	int64_t inactive_s, valid_s, min_uses;
+};
+/* One line to the file of that name, which is made when there is none. generation: of the
+ * configuration. 0 or -errno. */
+int log_path_write(const char *path, struct span line, const struct log_cache_conf *cc,
+		   uint64_t generation);
+/* Closes all files of this thread. */
+void log_cache_clear(void);
+size_t log_cache_count(void);

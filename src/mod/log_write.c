@@ -1,6 +1,5 @@
 /* Where lines gather before they are written. Everything here belongs to one thread. */
 #include <errno.h>
-#include <fcntl.h>
 #include <zlib.h>
 #include "base/buf.h"
 #include "base/pool.h"
@@ -263,18 +262,6 @@ void log_file_add(const struct log_file *f, struct span line, struct snapshot *s
 	}
 	memcpy(b->p + b->n, line.p, line.n);
 	b->n += line.n;
-}
-
-int log_file_once(const char *path, struct span line)
-{
-	int fd = sys->openat(AT_FDCWD, path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
-	ssize_t n;
-
-	if (fd < 0)
-		return fd;
-	n = sys->write(fd, line.p, line.n);
-	sys->close(fd);
-	return n < 0 ? (int)n : 0;
 }
 
 void log_thread_flush(void)

@@ -136,6 +136,49 @@ def test_variable_in_path(start):
     s.wait_log("l=blue", "blue.log")
 
 
+def test_variable_in_path_wants_a_root(start):
+    """A name that is nobody's folder makes no file: whoever invents names may not fill the disk."""
+    s = start("access_log @PREFIX@/logs/$host.log; server { listen 127.0.0.1:@port@; root @PREFIX@/sites/$host; location /x { return 200 x; } }",
+              files={"sites/known/a.txt": "a"})
+    assert s.get("/x", host="made.up").status == 200
+    assert s.get("/x", host="known").status == 200
+    s.wait_log("GET /x", "known.log")
+    s.wait_log(r'\[error\] .*testing "%s/sites/made\.up" existence failed' % s.prefix, "error.log")
+    assert not os.path.exists(s.path("logs/made.up.log"))
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_open_log_file_cache(start, cached):
+    s = start("access_log @PREFIX@/logs/$arg_l.log; %s" % ("open_log_file_cache max=10 inactive=1h valid=1h min_uses=2;" if cached else "")
+              + SITE % "", workers=1)
+
+    def held():
+        return sorted(os.path.basename(t) for p in s.worker_pids() for t in fd_targets(p) if t.endswith(("one.log", "two.log")))
+    for _ in range(3):
+        s.get("/?l=one")
+    s.get("/?l=two")
+    s.wait_log("l=one", "one.log", count=3)
+    s.wait_log("l=two", "two.log")
+    assert held() == (["one.log"] if cached else [])
+    os.rename(s.path("logs/one.log"), s.path("logs/old.log"))
+    s.get("/?l=one")
+    s.wait_log("l=one", "old.log" if cached else "one.log", count=4 if cached else 1)
+    if ORACLE and cached:
+        return  # only `valid` lets go there
+    s.send_signal(signal.SIGUSR1)
+    poll(lambda: not held() and not [t for p in s.worker_pids() for t in fd_targets(p) if t.endswith("old.log")], 10,
+         "the old file to be let go")
+    s.get("/?l=one")
+    s.wait_log("l=one", "one.log", count=1 if cached else 2)
+
+
+@pytest.mark.parametrize("text", ["inactive=5s", "max=0", "max=x", "max=1 valid=q"])
+def test_open_log_file_cache_mistakes(start, text):
+    s = start("open_log_file_cache %s;" % text, start=False)
+    r = s.run("-t")
+    assert r.returncode == 1 and '"open_log_file_cache"' in r.stderr, r.stderr
+
+
 def syslog_socket():
     u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     u.bind(("127.0.0.1", free_port(socket.SOCK_DGRAM)))
