@@ -7,6 +7,7 @@
 #include "base/pool.h"
 #include "io/loop.h"
 #include "io/sys.h"
+#include "mod/warm_file.h"
 #include "serve/core.h"
 #include "serve/req.h"
 
@@ -170,10 +171,9 @@ static int failed(struct open_file *of, int rc, const char *what)
 	return of->err;
 }
 
-static int file_open(struct open_file *of, const struct file_ask *ask)
+static int file_open(struct open_file *of, const struct file_ask *ask, struct stat *st)
 {
 	bool checked = ask->symlinks != SYMLINKS_OFF;
-	struct stat st;
 	int rc;
 
 	of->err = 0;
@@ -181,12 +181,12 @@ static int file_open(struct open_file *of, const struct file_ask *ask)
 			 : sys->openat(AT_FDCWD, ask->path.p, O_RDONLY | O_NONBLOCK, 0);
 	if (of->fd < 0)
 		return failed(of, of->fd, checked ? "openat()" : "open()");
-	rc = sys->fstat(of->fd, &st);
+	rc = sys->fstat(of->fd, st);
 	if (rc < 0) {
 		sys->close(of->fd);
 		return failed(of, rc, "fstat()");
 	}
-	facts_of(&of->facts, &st);
+	facts_of(&of->facts, st);
 	return 0;
 }
 
@@ -196,7 +196,7 @@ static int file_stat(struct open_file *of, const struct file_ask *ask)
 	int rc;
 
 	if (ask->symlinks != SYMLINKS_OFF) {
-		rc = file_open(of, ask);
+		rc = file_open(of, ask, &st);
 		if (of->fd >= 0)
 			sys->close(of->fd);
 		of->fd = -1;
@@ -364,6 +364,7 @@ static bool entry_answers(struct ofc_entry *e, struct open_file *of, bool want_f
 static int cached_get(struct open_file *of, const struct file_ask *ask, bool want_fd)
 {
 	struct ofc_entry *e;
+	struct stat st;
 
 	cache_prepare(ask);
 	e = entry_find(ask);
@@ -375,7 +376,7 @@ static int cached_get(struct open_file *of, const struct file_ask *ask, bool wan
 			return of->err;
 	}
 	if (want_fd)
-		file_open(of, ask);
+		file_open(of, ask, &st);
 	else
 		file_stat(of, ask);
 	if (of->err && !ask->errors) {
@@ -424,10 +425,28 @@ bool file_ask_init(struct file_ask *ask, struct req *r, struct span path)
 	return true;
 }
 
+/* Without a cache of the configuration's. */
+static int plain_get(struct open_file *of, const struct file_ask *ask)
+{
+	struct stat st;
+
+	if (ask->symlinks != SYMLINKS_OFF)
+		return file_open(of, ask, &st);
+	of->warm = warm_file_take(ask->path, &st);
+	if (of->warm) {
+		of->fd = warm_file_fd(of->warm);
+		facts_of(&of->facts, &st);
+		return 0;
+	}
+	if (file_open(of, ask, &st) == 0 && !warm_file_offer(ask->path, of->fd, &st, &of->warm))
+		of->warm = NULL;
+	return of->err;
+}
+
 int open_file_get(struct open_file *of, const struct file_ask *ask)
 {
 	*of = (struct open_file){.fd = -1};
-	return ask->max ? cached_get(of, ask, true) : file_open(of, ask);
+	return ask->max ? cached_get(of, ask, true) : plain_get(of, ask);
 }
 
 int open_file_test(struct open_file *of, const struct file_ask *ask)
@@ -444,6 +463,9 @@ void open_file_give(struct open_file *of)
 		of->entry = NULL;
 		if (--e->holders == 0 && e->detached)
 			entry_free(e);
+	} else if (of->warm) {
+		warm_file_give(of->warm);
+		of->warm = NULL;
 	} else if (of->fd >= 0) {
 		sys->close(of->fd);
 	}
@@ -452,6 +474,7 @@ void open_file_give(struct open_file *of)
 
 void open_file_cache_clear(void)
 {
+	warm_files_clear();
 	if (!cache.lru.next)
 		return;
 	while (!list_empty(&cache.lru))

@@ -4,7 +4,7 @@
  * Every lookup gives a struct open_file: facts, and a descriptor when one was asked for. It must be
  * given back with open_file_give, which closes the descriptor or lets the cache have it; a cached
  * descriptor stays open as long as somebody holds it, whatever happens to its entry. Without
- * open_file_cache this is openat and fstat.
+ * open_file_cache this is openat and fstat, or a warm file (mod/warm_file.h).
  *
  * An entry is known by its path and by how symbolic links were treated. It is believed for `valid`
  * seconds, then looked at again: the same inode keeps its descriptor. It goes when nobody asked for
@@ -18,6 +18,7 @@
 
 struct req;
 struct ofc_entry;
+struct warm_file;
 
 struct file_facts {
 	bool is_dir, is_file;
@@ -41,7 +42,8 @@ struct open_file {
 	int err;	    /* 0, or a positive errno: then nothing else is set but `failed` */
 	const char *failed; /* "open()", "stat()", "openat()": for the log line */
 	struct file_facts facts;
-	struct ofc_entry *entry; /* the cache's; NULL: the descriptor is the holder's */
+	struct ofc_entry *entry; /* the cache's, */
+	struct warm_file *warm;	 /* or a warm one; both NULL: the descriptor is the holder's */
 };
 
 /* What the request's scope says about links and caching, for a path. False: out of memory. */
