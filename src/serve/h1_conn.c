@@ -77,7 +77,6 @@ static void client_body_start(struct h1_client *h, struct conn *c)
 	h->has_body = true;
 }
 
-/* Called when routing has found the location: its limits hold for the body. */
 void h1_body_limits(struct req *r)
 {
 	struct h1_client *h = CONTAINER_OF(r, struct h1_client, req);
@@ -200,12 +199,12 @@ static MAY_SUSPEND enum conn_next conn_after(struct h1_client *h, struct conn *c
 	struct req *r = &h->req;
 	const struct core_loc *l = req_conf(r, &core_loc_mod);
 
-	if (h->tunnelled)
+	if (r->tunnelled)
 		return CONN_NEXT_TUNNEL;
-	if (c->cancelled || r->aborted || h->write_failed)
+	if (c->cancelled || r->aborted || r->broken)
 		return h->timed_out && l->reset_timedout_connection ? CONN_NEXT_RESET
 								    : CONN_NEXT_CLOSE;
-	if (h->closed_444)
+	if (r->dropped)
 		return CONN_NEXT_CLOSE;
 	/* Where a body that broke off ends, and the next request begins, nobody knows. */
 	if (h->has_body && h->body.failed != FAIL_OK && h->body.failed != FAIL_BODY_TOO_LARGE)
@@ -319,6 +318,8 @@ MAY_SUSPEND enum conn_next h1_conn_request(struct conn *c)
 	}
 	c->requests++;
 	c->req = &h->req;
+	h->req.conn_request = c->requests;
+	h->req.pipelined = c->pipelined;
 	COUNT_UP(conn_counters()->requests);
 	COUNT_UP(conn_counters()->writing);
 	if (f == FAIL_OK)

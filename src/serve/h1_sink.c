@@ -4,6 +4,7 @@
 #include "http/date.h"
 #include "serve/conn.h"
 #include "serve/req_internal.h"
+#include "serve/tunnel.h"
 
 #define STALL_PATIENCE_MS 50 /* a client may keep its upstream waiting this long in all */
 #define H1_BESIDE                                                                                  \
@@ -28,7 +29,7 @@ struct h1_send {
 
 static enum fail h1_write_error(struct h1_client *h, int err)
 {
-	h->write_failed = true;
+	h->req.broken = true;
 	h->timed_out = err == -ETIMEDOUT;
 	if (err == -ECANCELED && h->req.aborted)
 		return FAIL_CLIENT_CLOSED;
@@ -537,12 +538,12 @@ static MAY_SUSPEND enum fail h1_data(struct req *r, const struct piece *given)
 		size_t n = piece_len(&pc);
 
 		if (n > (uint64_t)h->left) { /* never more than was announced */
-			h->write_failed = true;
+			h->req.broken = true;
 			return FAIL_INTERNAL;
 		}
 		h->left -= (int64_t)n;
 		if (pc.last && h->left > 0)
-			h->write_failed = true; /* cut: the client must see that it is not whole */
+			h->req.broken = true; /* cut: the client must see that it is not whole */
 	}
 	switch (pc.kind) {
 	case PIECE_FILE:
@@ -587,6 +588,26 @@ static bool h1_client_gone(struct req *r)
 	return r->aborted || stream_peer_closed(&r->conn->stream);
 }
 
+/* The tunnel has both streams now. */
+static void h1_tunnel(struct req *r, struct tunnel *t)
+{
+	struct conn *c = r->conn;
+
+	c->state = CONN_TUNNEL;
+	c->co = NULL;
+	t->client.stream = &c->stream;
+	t->client.in = c->in;
+	c->in = (struct inbuf){0};
+}
+
+static void h1_tunnel_over(struct req *r)
+{
+	struct conn *c = r->conn;
+
+	req_free(r);
+	conn_close(c, false);
+}
+
 const struct sink_ops h1_sink = {
 	.head = h1_head,
 	.data = h1_data,
@@ -594,4 +615,8 @@ const struct sink_ops h1_sink = {
 	.interim = h1_interim,
 	.accepts = h1_accepts,
 	.client_gone = h1_client_gone,
+	.body_limits = h1_body_limits,
+	.tunnel = h1_tunnel,
+	.tunnel_over = h1_tunnel_over,
+	.connection_fields = true,
 };

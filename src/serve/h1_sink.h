@@ -25,7 +25,7 @@ struct h1_client {
 	char *small;  /* a short file on its way out; made when needed */
 	bool chunked; /* the answer is sent in chunks */
 	bool no_body; /* HEAD, 204, 304: pieces are not sent */
-	bool write_failed, timed_out, closed_444, tunnelled;
+	bool timed_out;
 	bool interim; /* an upload's own task is writing 100 (Continue) */
 	bool torn;    /* ... and could not finish: nothing sensible can follow */
 	struct co_waitq interim_done;
@@ -36,5 +36,5 @@ struct h1_client {
 extern const struct sink_ops h1_sink;
 /* Would the scope that answers let the connection be kept? */
 bool h1_may_keep(const struct req *r);
-/* Routing is done: the location's limits hold for the request body. */
+/* sink_ops body_limits, in h1_conn.c. */
 void h1_body_limits(struct req *r);

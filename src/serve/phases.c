@@ -71,7 +71,7 @@ static int location_enter(struct req *r)
 		r->scope = r->location->limit_except_scope;
 	l = req_conf(r, &core_loc_mod);
 	if (r->body)
-		h1_body_limits(r);
+		r->sink->body_limits(r);
 	/* An error page is given also to those who sent too much. */
 	if (r->in.content_length > 0 && l->client_max_body_size > 0 && !r->internal &&
 	    r->in.content_length > l->client_max_body_size)
@@ -168,7 +168,6 @@ static MAY_SUSPEND int settle(struct req *r, int rc)
 static void tunnel_done(struct tunnel *t, int fail)
 {
 	struct req *r = t->arg;
-	struct conn *c = r->conn;
 
 	r->bytes_sent += t->server.moved;
 	r->body_bytes_sent += t->server.moved;
@@ -178,25 +177,18 @@ static void tunnel_done(struct tunnel *t, int fail)
 	if (r->tunnel_ended)
 		r->tunnel_ended(r, t);
 	req_log_phase(r);
-	req_free(r);
-	conn_close(c, false);
+	r->sink->tunnel_over(r);
 }
 
-/* The head of the 101 is out: the tunnel has both streams, the request waits for its end without a
- * stack. */
+/* The head is out: the tunnel has both sides, the request waits for its end without a stack. */
 static void tunnel_hand_over(struct req *r)
 {
 	struct tunnel *t = r->resp.tunnel;
-	struct conn *c = r->conn;
 
-	CONTAINER_OF(r, struct h1_client, req)->tunnelled = true;
-	c->state = CONN_TUNNEL;
-	c->co = NULL;
-	t->client.stream = &c->stream;
-	t->client.in = c->in;
-	c->in = (struct inbuf){0};
+	r->tunnelled = true;
 	t->ended = tunnel_done;
 	t->arg = r;
+	r->sink->tunnel(r, t);
 }
 
 static MAY_SUSPEND void finish(struct req *r, int rc)
@@ -204,7 +196,7 @@ static MAY_SUSPEND void finish(struct req *r, int rc)
 	enum fail f;
 
 	if (rc == PHASE_CLOSE) {
-		CONTAINER_OF(r, struct h1_client, req)->closed_444 = true;
+		r->dropped = true;
 		r->keep_alive = false;
 		if (!r->status)
 			r->status = 444;
@@ -226,7 +218,7 @@ static MAY_SUSPEND void finish(struct req *r, int rc)
 	}
 	if (f != FAIL_OK) {
 		r->keep_alive = false;
-		CONTAINER_OF(r, struct h1_client, req)->write_failed = true;
+		r->broken = true;
 		if (r->fail == FAIL_OK) {
 			int status = req_fail(r, f);
 
@@ -240,13 +232,11 @@ static MAY_SUSPEND void finish(struct req *r, int rc)
 
 static void end(struct req *r)
 {
-	struct h1_client *h = CONTAINER_OF(r, struct h1_client, req);
-
 	if (r->resp.body) {
 		body_close(r->resp.body);
 		r->resp.body = NULL;
 	}
-	if (!h->tunnelled)
+	if (!r->tunnelled)
 		req_log_phase(r);
 }
 

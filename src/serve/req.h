@@ -59,6 +59,15 @@ struct sink_ops {
 	unsigned (*accepts)(struct req *r);
 	/* Has the client gone away? Checked without waiting. */
 	bool (*client_gone)(struct req *r);
+	/* Routing is done: the location's limits hold for the request body. */
+	void (*body_limits)(struct req *r);
+	/* The head of an answer with resp.tunnel is out: makes the client's side of the tunnel. The
+	 * request lives until the tunnel ends. */
+	void (*tunnel)(struct req *r, struct tunnel *t);
+	/* The tunnel has ended: frees the request and ends what it came on. */
+	void (*tunnel_over)(struct req *r);
+	/* Connection, Keep-Alive and Transfer-Encoding are part of the head ($sent_http_*). */
+	bool connection_fields;
 };
 
 struct req {
@@ -96,8 +105,13 @@ struct req {
 			  */
 	bool head_sent, sent_all; /* the final head is out; the whole answer is out */
 	bool keep_alive;	  /* may the connection be used again */
-	bool discard_body;	  /* nobody wants the request body */
-	bool aborted;		  /* the client is gone */
+	bool broken;	       /* the answer broke off: the client must see that it is not whole */
+	bool dropped;	       /* no answer at all (444) */
+	bool tunnelled;	       /* a tunnel has taken over */
+	bool pipelined;	       /* it was in the buffer behind another one: $pipe */
+	uint32_t conn_request; /* number on its connection: $connection_requests */
+	bool discard_body;     /* nobody wants the request body */
+	bool aborted;	       /* the client is gone */
 	bool limit_rate_set;
 	uint8_t uri_changes; /* left; 10 at the start */
 	uint8_t redirects;   /* internal redirects left; 10 at the start */

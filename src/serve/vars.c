@@ -208,7 +208,7 @@ GETTER(get_connection)
 
 GETTER(get_connection_requests)
 {
-	return number(v, out, REQ_OF_VARS(v)->conn->requests);
+	return number(v, out, REQ_OF_VARS(v)->conn_request);
 }
 
 GETTER(get_connection_time)
@@ -408,7 +408,7 @@ GETTER(get_request_id)
 
 GETTER(get_pipe)
 {
-	*out = REQ_OF_VARS(v)->conn->pipelined ? SPAN("p") : SPAN(".");
+	*out = REQ_OF_VARS(v)->pipelined ? SPAN("p") : SPAN(".");
 	return true;
 }
 
@@ -509,6 +509,8 @@ GETTER(get_sent_connection)
 {
 	struct req *r = REQ_OF_VARS(v);
 
+	if (!r->sink->connection_fields)
+		return false;
 	*out = r->resp.status == 101 ? SPAN("upgrade")
 	       : r->keep_alive	     ? SPAN("keep-alive")
 				     : SPAN("close");
@@ -520,7 +522,7 @@ GETTER(get_sent_keep_alive)
 	struct req *r = REQ_OF_VARS(v);
 	const struct core_loc *l = req_conf(r, &core_loc_mod);
 
-	if (!r->keep_alive || l->keepalive_header_s <= 0)
+	if (!r->sink->connection_fields || !r->keep_alive || l->keepalive_header_s <= 0)
 		return false;
 	*out = arena_printf(v->arena, "timeout=%lld", (long long)l->keepalive_header_s);
 	return out->p != NULL;
@@ -530,7 +532,8 @@ GETTER(get_sent_transfer_encoding)
 {
 	struct req *r = REQ_OF_VARS(v);
 
-	if (!r->head_sent || r->resp.content_length >= 0 || !req_is_11(r) || !r->keep_alive)
+	if (!r->sink->connection_fields || !r->head_sent || r->resp.content_length >= 0 ||
+	    !req_is_11(r) || !r->keep_alive)
 		return false;
 	*out = SPAN("chunked");
 	return true;
