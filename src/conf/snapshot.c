@@ -11,6 +11,7 @@ struct destructor {
 
 static _Thread_local struct snapshot *current;
 static _Thread_local unsigned this_thread;
+static atomic_uint alive;
 
 struct snapshot *snapshot_new(unsigned nthreads, uint64_t generation)
 {
@@ -25,6 +26,7 @@ struct snapshot *snapshot_new(unsigned nthreads, uint64_t generation)
 	s->generation = generation;
 	s->nthreads = nthreads;
 	atomic_init(&s->holders, 1);
+	alive++;
 	return s;
 }
 
@@ -51,6 +53,12 @@ static void snapshot_free(struct snapshot *s)
 	}
 	arena_fini(&s->arena);
 	mem_free(s);
+	alive--;
+}
+
+unsigned snapshots_alive(void)
+{
+	return alive;
 }
 
 static void drop_hold(struct snapshot *s)

@@ -35,6 +35,8 @@ struct snapshot *snapshot_new(unsigned nthreads, uint64_t generation);
 int snapshot_on_free(struct snapshot *s, void (*fn)(void *arg), void *arg);
 /* The loader's own hold is dropped; called once when the snapshot is published or refused. */
 void snapshot_drop_loader(struct snapshot *s);
+/* How many there are in the process: one, but for those whose last requests still run. */
+unsigned snapshots_alive(void);
 
 /* The calling thread's current snapshot (NULL before the first). */
 struct snapshot *snapshot_current(void);
