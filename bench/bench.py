@@ -192,6 +192,16 @@ backend b
     return Peer("haproxy", [HAPROXY, "-f", path, "-db"], ports)
 
 
+FLOOR_CASES = ("proxy 1 KiB", "proxy 1 KiB, 1000 connections")
+
+
+def floor(folder, origin_port):
+    """What the kernel takes for itself: bench/floor.c parses nothing."""
+    subprocess.run(["gcc", "-O2", "-o", f"{folder}/floor", os.path.join(HERE, "floor.c")], check=True)
+    port = free_port()
+    return Peer("floor", [f"{folder}/floor", str(port), str(origin_port)], {"http": port})
+
+
 UNITS = {"us": 1, "ms": 1000, "s": 1000000}
 
 
@@ -282,11 +292,12 @@ def report(results, memory, names):
                          f"{r['p99_us'] / 1000:8.2f} {r['errors']:6d}")
         if "sluice" in per and case in WANTED:
             against, limit, user = WANTED[case]
-            others = {n: r["cpu_us"] for n, r in per.items() if n != "sluice"}
+            others = {n: r["cpu_us"] for n, r in per.items() if n not in ("sluice", "floor")}
             base = min(others.values()) if against == "best" else others.get(against)
             if base:
                 ratio = per["sluice"]["cpu_us"] / base
-                verdicts.append((f"{case}: CPU {ratio:.2f} of {against} (wanted {limit})", ratio <= limit))
+                least = f"; the floor is {per['floor']['cpu_us'] / base:.2f}" if "floor" in per else ""
+                verdicts.append((f"{case}: CPU {ratio:.2f} of {against} (wanted {limit}{least})", ratio <= limit))
             if user and "nginx" in per:
                 ratio = per["sluice"]["user_us"] / max(per["nginx"]["user_us"], 0.01)
                 verdicts.append((f"{case}: user CPU {ratio:.2f} of nginx (wanted {user})", ratio <= user))
@@ -310,7 +321,7 @@ def main():
     ap.add_argument("--out", default="build")
     ap.add_argument("--quick", action="store_true", help="one short round")
     ap.add_argument("--only", help="cases whose name contains this")
-    ap.add_argument("--peers", default="sluice,nginx,haproxy")
+    ap.add_argument("--peers", default="sluice,nginx,haproxy,floor")
     ap.add_argument("--rounds", type=int)
     ap.add_argument("--seconds", type=int)
     ap.add_argument("--no-memory", action="store_true")
@@ -329,11 +340,13 @@ def main():
             peers.append(nginx_like("nginx", NGINX, folder, o.ports["http"]))
         if "haproxy" in wanted:
             peers.append(haproxy(folder, o.ports["http"]))
+        if "floor" in wanted:
+            peers.append(floor(folder, o.ports["http"]))
         results = {}
         for name, args, scheme, path, who in CASES:
             if a.only and a.only not in name:
                 continue
-            rows = {p.name: [] for p in peers if who == "all" or p.name != "haproxy"}
+            rows = {p.name: [] for p in peers if (who == "all" or p.name != "haproxy") and (p.name != "floor" or name in FLOOR_CASES)}
             for _ in range(rounds):
                 for p in peers:
                     if p.name not in rows:
@@ -348,7 +361,7 @@ def main():
         memory = {}
         if not a.no_memory and not a.only:
             plain = min(2000 if a.quick else 10000, LIMIT // 2 - 1000)
-            for p in peers:
+            for p in (p for p in peers if p.name != "floor"):
                 p.start()
                 try:
                     memory[p.name] = {"http": idle_memory(p, "http", plain)}

@@ -131,7 +131,21 @@ static bool number_in_base(struct span s, unsigned base, uint64_t max, uint64_t 
 
 bool span_to_u64(struct span s, uint64_t max, uint64_t *out)
 {
-	return number_in_base(s, 10, max, out);
+	uint64_t v = 0;
+
+	if (s.n == 0 || s.n > 19) /* 20 digits may not fit, or begin with zeros */
+		return number_in_base(s, 10, max, out);
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned d = (unsigned)(uint8_t)s.p[i] - '0';
+
+		if (d > 9)
+			return false;
+		v = v * 10 + d;
+	}
+	if (v > max)
+		return false;
+	*out = v;
+	return true;
 }
 
 bool span_hex_to_u64(struct span s, uint64_t max, uint64_t *out)

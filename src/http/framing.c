@@ -31,6 +31,16 @@ static void split_path(struct http_request *req, struct span text)
 		req->path = span_make(target_root, 1);
 }
 
+static bool host_found(struct http_request *req, struct span authority)
+{
+	size_t n;
+
+	if (!host_is_valid(authority, &n, &req->host_port))
+		return false;
+	req->host_n = (uint32_t)n;
+	return true;
+}
+
 static enum fail split_absolute(struct http_request *req)
 {
 	struct span t = req->target, rest;
@@ -48,7 +58,7 @@ static enum fail split_absolute(struct http_request *req)
 	if (n < rest.n && rest.p[n] == '#')
 		return FAIL_BAD_URI;
 	req->authority = span_make(rest.p, n);
-	if (!host_is_valid(req->authority, NULL, NULL))
+	if (!host_found(req, req->authority))
 		return FAIL_BAD_HOST;
 	split_path(req, span_cut(rest, n, rest.n));
 	return FAIL_OK;
@@ -56,11 +66,9 @@ static enum fail split_absolute(struct http_request *req)
 
 static enum fail split_authority(struct http_request *req)
 {
-	int port;
-
 	req->authority = req->target;
 	/* RFC 9110 9.3.6: no default port. */
-	if (!host_is_valid(req->target, NULL, &port) || port < 1)
+	if (!host_found(req, req->target) || req->host_port < 1)
 		return FAIL_BAD_URI;
 	return FAIL_OK;
 }
@@ -69,6 +77,7 @@ enum fail target_split(struct http_request *req)
 {
 	req->scheme = req->authority = req->path = req->query = span_make(NULL, 0);
 	req->has_query = false;
+	req->host_n = 0;
 	if (req->method == METHOD_CONNECT)
 		return split_authority(req);
 	if (likely(req->target.p[0] == '/')) {
@@ -175,13 +184,15 @@ static enum fail coding_check(const struct gathered *g)
 	return unknown ? FAIL_UNKNOWN_TRANSFER_ENCODING : FAIL_BAD_TRANSFER_ENCODING;
 }
 
-static enum fail host_check(const struct http_request *req, const struct gathered *g)
+static enum fail host_check(struct http_request *req, const struct gathered *g)
 {
 	if (g->hosts > 1 || (g->hosts == 0 && req->version >= HTTP_11))
 		return FAIL_BAD_HOST;
-	if (g->hosts && !host_is_valid(g->host->value, NULL, NULL))
-		return FAIL_BAD_HOST;
-	return FAIL_OK;
+	if (g->hosts == 0)
+		return FAIL_OK;
+	if (req->authority.n) /* what it names goes before Host (RFC 9112 3.2.2) */
+		return host_is_valid(g->host->value, NULL, NULL) ? FAIL_OK : FAIL_BAD_HOST;
+	return host_found(req, g->host->value) ? FAIL_OK : FAIL_BAD_HOST;
 }
 
 enum fail framing_of_request(struct http_request *req)

@@ -78,12 +78,12 @@ static inline void check_print_request(struct check *c)
 
 	buf_printf(&c->text,
 		   "%d %d <%.*s> line<%.*s> target<%.*s> scheme<%.*s> auth<%.*s> path<%.*s> "
-		   "query%d<%.*s> cl=%lld ch=%d ka=%d ex=%d up=%d size=%u\n",
+		   "query%d<%.*s> cl=%lld ch=%d ka=%d ex=%d up=%d size=%u host=%u:%d\n",
 		   (int)r->method, (int)r->version, SPAN_ARG(r->method_name), SPAN_ARG(r->line),
 		   SPAN_ARG(r->target), SPAN_ARG(r->scheme), SPAN_ARG(r->authority),
 		   SPAN_ARG(r->path), r->has_query, SPAN_ARG(r->query),
 		   (long long)r->content_length, r->chunked, r->keep_alive, r->expect_continue,
-		   r->upgrade, r->head_size);
+		   r->upgrade, r->head_size, r->host_n, r->host_port);
 }
 
 static inline void check_print(struct check *c)

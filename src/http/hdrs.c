@@ -375,5 +375,5 @@ bool http_is_token(struct span s)
 
 bool http_is_field_value(struct span s)
 {
-	return s.n == 0 || scan_value(s.p, s.p + s.n) == s.p + s.n;
+	return scan_value_all(s.p, s.n);
 }

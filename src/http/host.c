@@ -6,11 +6,14 @@
 #define HOST_IP6_MAX 45 /* "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255" */
 #define PORT_MAX     65535
 
-/* 1: unreserved or sub-delims, the bytes of a registered name apart from percent escapes. */
+/* 1: unreserved or sub-delims, the bytes of a registered name apart from percent escapes; 2: the
+ * dot among them. */
+enum { NAME_BYTE = 1, NAME_DOT = 2 };
 static const uint8_t reg_name[256] = {
-	['!'] = 1, ['$'] = 1, ['&'] = 1, ['\''] = 1,	    ['('] = 1,	       [')'] = 1,
-	['*'] = 1, ['+'] = 1, [','] = 1, [';'] = 1,	    ['='] = 1,	       ['-'] = 1,
-	['.'] = 1, ['_'] = 1, ['~'] = 1, ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
+	['!'] = 1,	   ['$'] = 1,	      ['&'] = 1,	 ['\''] = 1, ['('] = 1,
+	[')'] = 1,	   ['*'] = 1,	      ['+'] = 1,	 [','] = 1,  [';'] = 1,
+	['='] = 1,	   ['-'] = 1,	      ['.'] = NAME_DOT,	 ['_'] = 1,  ['~'] = 1,
+	['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
 };
 
 static bool is_hex(char c)
@@ -37,8 +40,12 @@ static size_t reg_name_len(struct span s)
 	size_t i = 0;
 
 	for (; i < s.n && s.p[i] != ':'; i++) {
-		if (likely(reg_name[(uint8_t)s.p[i]])) {
-			if (s.p[i] == '.' && i && s.p[i - 1] == '.')
+		unsigned kind = reg_name[(uint8_t)s.p[i]];
+
+		if (likely(kind == NAME_BYTE))
+			continue;
+		if (kind == NAME_DOT) {
+			if (i && s.p[i - 1] == '.')
 				return 0;
 		} else if (s.p[i] == '%' && s.n - i > 2 && is_hex(s.p[i + 1]) &&
 			   is_hex(s.p[i + 2])) {
@@ -68,22 +75,30 @@ bool host_is_valid(struct span authority, size_t *host_len, int *port)
 	return true;
 }
 
+enum fail host_lower(struct span name, struct arena *a, struct span *host)
+{
+	size_t n = name.n - (name.p[name.n - 1] == '.');
+	char *text = arena_alloc(a, n);
+
+	if (!text)
+		return FAIL_NO_MEMORY;
+	for (size_t i = 0; i < n; i++) {
+		uint8_t c = (uint8_t)name.p[i];
+
+		text[i] =
+			(char)(c | ((uint8_t)(c - 'A') < 26 ? 0x20 : 0)); /* no branch: in words */
+	}
+	*host = span_make(text, n);
+	return FAIL_OK;
+}
+
 enum fail host_parse(struct span authority, struct arena *a, struct span *host, int *port)
 {
 	size_t n;
-	char *text;
 
 	if (!host_is_valid(authority, &n, port))
 		return FAIL_BAD_HOST;
-	if (authority.p[n - 1] == '.')
-		n--;
-	text = arena_alloc(a, n);
-	if (!text)
-		return FAIL_NO_MEMORY;
-	for (size_t i = 0; i < n; i++)
-		text[i] = ascii_lower(authority.p[i]);
-	*host = span_make(text, n);
-	return FAIL_OK;
+	return host_lower(span_cut(authority, 0, n), a, host);
 }
 
 static bool is_scheme(struct span s)

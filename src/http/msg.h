@@ -51,6 +51,10 @@ struct http_request {
 	bool expect_continue;
 	bool upgrade;	    /* Upgrade field named by Connection */
 	uint32_t head_size; /* bytes on the wire */
+	/* of the authority, or else of the one Host field: bytes of the host part (0: the codec has
+	 * not looked), port (-1: none) */
+	uint32_t host_n;
+	int host_port;
 };
 
 struct http_response {

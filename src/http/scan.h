@@ -80,6 +80,23 @@ static inline const char *scan_value(const char *p, const char *end)
 	return scan_class(p, end, BYTE_VALUE);
 }
 
+/* Are all n bytes such? Short texts, which most are, in two overlapping loads. */
+static inline bool scan_value_all(const char *p, size_t n)
+{
+#ifdef __SSE2__
+	if (n >= 8 && n < 16) {
+		__m128i v = _mm_unpacklo_epi64(_mm_loadl_epi64((const __m128i *)p),
+					       _mm_loadl_epi64((const __m128i *)(p + n - 8)));
+		__m128i tab = _mm_cmpeq_epi8(v, _mm_set1_epi8('\t'));
+		__m128i bad = _mm_andnot_si128(tab, scan_at_most(v, 0x1f));
+
+		return !_mm_movemask_epi8(
+			_mm_or_si128(bad, _mm_cmpeq_epi8(v, _mm_set1_epi8(0x7f))));
+	}
+#endif
+	return n == 0 || scan_value(p, p + n) == p + n;
+}
+
 /* A request target ends at a control byte, space or DEL. */
 static inline const char *scan_target(const char *p, const char *end)
 {

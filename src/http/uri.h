@@ -41,6 +41,9 @@ bool host_is_valid(struct span authority, size_t *host_len, int *port);
 /* host[:port], RFC 3986 3.2.2: registered name, IPv4 or [IPv6]. Trailing dot dropped, lower-cased
  * copy in *host (arena), port -1 when absent. FAIL_BAD_HOST. */
 enum fail host_parse(struct span authority, struct arena *a, struct span *host, int *port);
+/* The second half of it, for a host part that host_is_valid has found. FAIL_OK or FAIL_NO_MEMORY.
+ */
+enum fail host_lower(struct span name, struct arena *a, struct span *host);
 
 /* "http://host:port/path": splits what follows a scheme. false when it does not look like one. */
 struct url_parts {

@@ -268,13 +268,16 @@ enum fail req_set_server(struct req *r)
 {
 	struct span authority =
 		r->in.authority.n ? r->in.authority : hdrs_value(&r->in.headers, HDR_HOST);
-	enum fail f;
+	enum fail f = FAIL_OK;
 
-	if (authority.n) {
+	if (authority.n && r->in.host_n) {
+		r->request_port = r->in.host_port;
+		f = host_lower(span_cut(authority, 0, r->in.host_n), &r->arena, &r->host);
+	} else if (authority.n) {
 		f = host_parse(authority, &r->arena, &r->host, &r->request_port);
-		if (f != FAIL_OK)
-			return f;
 	}
+	if (f != FAIL_OK)
+		return f;
 	r->server = vnames_find(r->port, r->host, r);
 	r->scope = r->server->scope;
 	return FAIL_OK;
