@@ -83,7 +83,7 @@ void sim_print_events(int fd);
 /* An invariant is broken: prints it, the seed and the ring, and ends the process with SIM_BROKEN.
  * The name is one of the table in doc/simulator.md. */
 #define SIM_BROKEN 66
-[[noreturn]] void sim_broken(const char *invariant, const char *fmt, ...)
+__attribute__((noreturn)) void sim_broken(const char *invariant, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
 /* A number over everything that happened so far (events, bytes, draws): equal seeds give equal
@@ -107,11 +107,12 @@ void sim_timer_stop(struct sim_timer *t); /* idempotent; a zeroed struct counts 
  * call anything here, sim_conn_free too. */
 struct sim_conn;
 struct sim_conn_ops {
-	void (*connected)(struct sim_conn *c);	      /* may be NULL */
-	void (*refused)(struct sim_conn *c, int err); /* -ECONNREFUSED, ... : c is closed */
-	void (*readable)(struct sim_conn *c);	      /* bytes or the end can be read */
-	void (*writable)(struct sim_conn *c);	      /* there is room again after a short write */
-	void (*reset)(struct sim_conn *c);	      /* by the worker, or by a fault */
+	void (*connected)(struct sim_conn *c); /* may be NULL */
+	void (*refused)(struct sim_conn *c,
+			int err);	      /* -ECONNREFUSED, ... : c is freed behind it */
+	void (*readable)(struct sim_conn *c); /* bytes or the end can be read */
+	void (*writable)(struct sim_conn *c); /* there is room again after a short write */
+	void (*reset)(struct sim_conn *c);    /* by the worker, or by a fault */
 };
 /* From an address of the actor's choice (NULL: any) to one that the worker listens on. */
 struct sim_conn *sim_connect(const struct sockaddr *from, const struct sockaddr *to, socklen_t len,
