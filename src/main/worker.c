@@ -87,6 +87,7 @@ static void load_replayed(struct loading *l, struct load_args *args)
 	opener_replay_init(&o, l->bundle, args->snapshot);
 	args->opener = &o.opener;
 	l->snapshot = load_config(args, NULL);
+	args->opener = NULL;
 }
 
 /* With our own hands. */
@@ -100,6 +101,7 @@ static void load_opened(struct loading *l, struct load_args *args)
 	opener_real_init(&o, l->gen->bundle, w.gen ? w.gen->bundle : NULL, false);
 	args->opener = &o.opener;
 	l->snapshot = load_config(args, NULL);
+	args->opener = NULL;
 }
 
 static void load_run(struct loading *l)

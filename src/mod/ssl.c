@@ -4,12 +4,14 @@
 #include <string.h>
 #include "conf/opener.h"
 #include "mod/mods.h"
+#include "serve/cert_names.h"
 #include "serve/conn.h"
 #include "serve/route.h"
 
 struct ssl_file {
 	struct span path;	/* as written */
 	struct conf_node *node; /* where */
+	struct tmpl *tmpl;	/* of certificates and their keys */
 };
 struct ssl_files {
 	struct ssl_file *v;
@@ -45,8 +47,7 @@ static int file_check(struct conf_call *c)
 {
 	if (!has_variables(conf_arg(c, 1)))
 		return CONF_OK;
-	conf_error(c, 1, "variables in \"%s\" are not supported yet", c->row->name);
-	return conf_remedy(c, "give a server of its own to each certificate");
+	return conf_error(c, 1, "\"%s\" cannot have variables", c->row->name);
 }
 
 static int file_set(struct conf_call *c)
@@ -55,7 +56,8 @@ static int file_set(struct conf_call *c)
 
 	if (!conf || file_check(c) != CONF_OK)
 		return CONF_ERR;
-	*(struct ssl_file *)(conf + c->row->offset) = (struct ssl_file){conf_arg(c, 1), c->node};
+	*(struct ssl_file *)(conf + c->row->offset) =
+		(struct ssl_file){.path = conf_arg(c, 1), .node = c->node};
 	return CONF_OK;
 }
 
@@ -73,8 +75,28 @@ static int files_set(struct conf_call *c)
 	f = ARENA_PUSH(c->ctx->arena, fs->v, &fs->n, &fs->cap);
 	if (!f)
 		return conf_error(c, 0, "out of memory");
-	*f = (struct ssl_file){conf_arg(c, 1), c->node};
+	*f = (struct ssl_file){.path = conf_arg(c, 1), .node = c->node};
 	return CONF_OK;
+}
+
+/* A certificate or its key: the name may have variables. */
+static int pair_set(struct conf_call *c)
+{
+	char *conf = conf_mine(c);
+	struct ssl_files *fs;
+	struct ssl_file *f;
+
+	if (!conf)
+		return CONF_ERR;
+	fs = (struct ssl_files *)(conf + c->row->offset);
+	if (conf_first_here(c))
+		*fs = (struct ssl_files){0};
+	f = ARENA_PUSH(c->ctx->arena, fs->v, &fs->n, &fs->cap);
+	if (!f)
+		return conf_error(c, 0, "out of memory");
+	*f = (struct ssl_file){.path = conf_arg(c, 1), .node = c->node};
+	f->tmpl = tmpl_compile(c, 1);
+	return f->tmpl ? CONF_OK : CONF_ERR;
 }
 
 static int command_set(struct conf_call *c)
@@ -175,7 +197,7 @@ static int ssl_init(struct conf_call *c, void *arg)
  * is wiped. */
 struct ssl_build {
 	struct conf_call call; /* of the server; the node changes with what is reported */
-	struct arena arena;
+	struct arena *arena;   /* the snapshot's, when handshakes will need the texts */
 	struct tls_conf tls;
 	struct span *secrets;
 	size_t nsecrets, secrets_cap;
@@ -211,11 +233,11 @@ static int file_read(struct ssl_build *b, const struct ssl_file *f, const char *
 	path = conf_path(ctx, f->path, true);
 	if (!path.p)
 		return CONF_ERR;
-	rc = ctx->opener->ops->read_file(ctx->opener, path, &b->arena, text);
+	rc = ctx->opener->ops->read_file(ctx->opener, path, b->arena, text);
 	if (rc < 0)
 		return build_error(b, f, "cannot load %s \"%.*s\": BIO_new_file() failed (%d: %s)",
 				   what, SPAN_ARG(path), -rc, strerror(-rc));
-	secret = ARENA_PUSH(&b->arena, b->secrets, &b->nsecrets, &b->secrets_cap);
+	secret = ARENA_PUSH(b->arena, b->secrets, &b->nsecrets, &b->secrets_cap);
 	if (!secret)
 		return build_error(b, f, "out of memory");
 	*secret = *text;
@@ -224,15 +246,15 @@ static int file_read(struct ssl_build *b, const struct ssl_file *f, const char *
 
 static int read_certs(struct ssl_build *b, const struct ssl_conf *conf)
 {
-	struct tls_cert *certs = arena_zalloc(&b->arena, (conf->certs.n + 1) * sizeof(*certs));
+	struct tls_cert *certs = arena_zalloc(b->arena, (conf->certs.n + 1) * sizeof(*certs));
 
 	if (!certs)
 		return build_error(b, NULL, "out of memory");
 	for (size_t i = 0; i < conf->certs.n; i++) {
 		const struct ssl_file *cert = &conf->certs.v[i], *key = &conf->keys.v[i];
 
-		certs[i].cert_path = cert->path;
-		certs[i].key_path = key->path;
+		certs[i].cert_path = tls_file_shown(cert->path);
+		certs[i].key_path = tls_file_shown(key->path);
 		if (file_read(b, cert, "certificate", &certs[i].cert) != CONF_OK)
 			return CONF_ERR;
 		if (span_starts(key->path, SPAN("engine:")) ||
@@ -258,7 +280,7 @@ static int read_passwords(struct ssl_build *b, const struct ssl_conf *conf)
 			line.n--;
 		if (!line.n)
 			continue;
-		slot = ARENA_PUSH(&b->arena, v, &n, &cap);
+		slot = ARENA_PUSH(b->arena, v, &n, &cap);
 		if (!slot)
 			return build_error(b, NULL, "out of memory");
 		*slot = line;
@@ -270,7 +292,7 @@ static int read_passwords(struct ssl_build *b, const struct ssl_conf *conf)
 
 static int read_ticket_keys(struct ssl_build *b, const struct ssl_conf *conf)
 {
-	struct span *v = arena_zalloc(&b->arena, (conf->ticket_keys.n + 1) * sizeof(*v));
+	struct span *v = arena_zalloc(b->arena, (conf->ticket_keys.n + 1) * sizeof(*v));
 
 	if (!v)
 		return build_error(b, NULL, "out of memory");
@@ -288,10 +310,20 @@ static int read_ticket_keys(struct ssl_build *b, const struct ssl_conf *conf)
 	return CONF_OK;
 }
 
+/* True when the certificates are only known by the handshake. */
+static bool late_certs(const struct ssl_conf *conf)
+{
+	for (size_t i = 0; i < conf->certs.n; i++)
+		if (has_variables(conf->certs.v[i].path) || has_variables(conf->keys.v[i].path))
+			return true;
+	return false;
+}
+
 static int read_all(struct ssl_build *b, const struct ssl_conf *conf)
 {
-	if (read_certs(b, conf) != CONF_OK || read_passwords(b, conf) != CONF_OK ||
-	    read_ticket_keys(b, conf) != CONF_OK ||
+	if (!late_certs(conf) && read_certs(b, conf) != CONF_OK)
+		return CONF_ERR;
+	if (read_passwords(b, conf) != CONF_OK || read_ticket_keys(b, conf) != CONF_OK ||
 	    file_read(b, &conf->dhparam, "DH parameters", &b->tls.dhparam) != CONF_OK ||
 	    file_read(b, &conf->client_ca, "client certificate authorities", &b->tls.client_ca) !=
 		    CONF_OK ||
@@ -331,6 +363,23 @@ static void ctx_release(void *ctx)
 	tls_ctx_unref(ctx);
 }
 
+static int keep_names(struct ssl_build *b, const struct ssl_conf *conf, struct server *s)
+{
+	struct cert_names *c = arena_zalloc(b->arena, sizeof(*c));
+	struct cert_name *v = arena_alloc(b->arena, conf->certs.n * sizeof(*v));
+
+	if (!c || !v)
+		return build_error(b, NULL, "out of memory");
+	if (conf->certs.n > CERT_NAMES_OF_ONE)
+		return build_error(b, NULL, "more than %d certificates with variables",
+				   CERT_NAMES_OF_ONE);
+	for (size_t i = 0; i < conf->certs.n; i++)
+		v[i] = (struct cert_name){conf->certs.v[i].tmpl, conf->keys.v[i].tmpl};
+	*c = (struct cert_names){b->tls, v, conf->certs.n, b->call.ctx->conf_prefix};
+	s->cert_names = c;
+	return CONF_OK;
+}
+
 static int build_ctx(struct ssl_build *b, const struct ssl_conf *conf, struct server *s)
 {
 	const struct ssl_file *blame = conf->certs.n ? &conf->certs.v[0] : NULL;
@@ -348,7 +397,7 @@ static int build_ctx(struct ssl_build *b, const struct ssl_conf *conf, struct se
 		return build_error(b, NULL, "out of memory");
 	}
 	s->tls = ctx;
-	return CONF_OK;
+	return late_certs(conf) ? keep_names(b, conf, s) : CONF_OK;
 }
 
 static int check_conf(struct ssl_build *b, const struct ssl_conf *conf)
@@ -359,7 +408,7 @@ static int check_conf(struct ssl_build *b, const struct ssl_conf *conf)
 		last = &conf->certs.v[conf->certs.n - 1];
 		return build_error(b, last,
 				   "no \"ssl_certificate_key\" is defined for certificate \"%.*s\"",
-				   SPAN_ARG(last->path));
+				   SPAN_ARG(tls_file_shown(last->path)));
 	}
 	if ((conf->verify == TLS_VERIFY_ON || conf->verify == TLS_VERIFY_OPTIONAL) &&
 	    !conf->client_ca.path.n && !conf->trusted.path.n)
@@ -373,6 +422,7 @@ static int build_server(struct conf_call *c, struct server *s)
 {
 	const struct ssl_conf *conf = conf_get(s->scope, c->mod);
 	struct ssl_build b = {.call = *c};
+	struct arena own;
 	int rc;
 
 	if (!conf->certs.n && !conf->reject)
@@ -383,12 +433,13 @@ static int build_server(struct conf_call *c, struct server *s)
 		return CONF_ERR;
 	if (c->ctx->opener->offline) /* there is nothing in the files */
 		return CONF_OK;
-	arena_init(&b.arena, 64 << 20);
+	arena_init(&own, 64 << 20);
+	b.arena = late_certs(conf) ? c->ctx->arena : &own;
 	rc = build_ctx(&b, conf, s);
-	for (size_t i = 0; i < b.nsecrets; i++)
+	for (size_t i = 0; b.arena == &own && i < b.nsecrets; i++)
 		if (b.secrets[i].n)
 			explicit_bzero((char *)b.secrets[i].p, b.secrets[i].n);
-	arena_fini(&b.arena);
+	arena_fini(&own);
 	return rc;
 }
 
@@ -563,9 +614,11 @@ static const struct conf_bounds buffer_bounds = {1, 1 << 30};
 	}
 
 static const struct conf_row rows[] = {
-	FILE_ROW("ssl_certificate", certs, files_set, CONF_MULTI,
-		 "Certificate and its chain, PEM; several for several kinds of keys."),
-	FILE_ROW("ssl_certificate_key", keys, files_set, CONF_MULTI, "The key of the certificate."),
+	FILE_ROW("ssl_certificate", certs, pair_set, CONF_MULTI,
+		 "Certificate and its chain, PEM; several for several kinds of keys. With "
+		 "variables it "
+		 "is read when a handshake wants it."),
+	FILE_ROW("ssl_certificate_key", keys, pair_set, CONF_MULTI, "The key of the certificate."),
 	FILE_ROW("ssl_session_ticket_key", ticket_keys, files_set, CONF_MULTI,
 		 "48 or 80 bytes that encrypt session tickets; the first encrypts, all decrypt. "
 		 "Default: made and rotated."),
@@ -617,6 +670,9 @@ static const struct conf_row rows[] = {
 		"Not supported yet: ignored with a warning."),
 	MCUSTOM("ssl_stapling_responder", SSL_WHERE, 1, 1, 0, stapling_set,
 		"Not supported yet: ignored with a warning."),
+	MIGNORED("ssl_certificate_cache", SSL_WHERE, 1, 3,
+		 "Certificates whose names have variables are kept as long as their files are the "
+		 "same."),
 	MIGNORED("ssl_stapling_verify", SSL_WHERE, 1, 1, "Goes with ssl_stapling."),
 	MEND,
 };

@@ -26,6 +26,11 @@ struct tls_cert {
 	struct span cert, key;		 /* PEM texts; key may be "engine:..."/"store:..." */
 	struct span cert_path, key_path; /* for messages */
 };
+/* What a message may say of a name: "data:" is followed by what may be a key. */
+static inline struct span tls_file_shown(struct span name)
+{
+	return span_starts(name, SPAN("data:")) ? SPAN("data:...") : name;
+}
 struct tls_command {
 	struct span name, value;
 }; /* ssl_conf_command */

@@ -479,6 +479,8 @@ static struct span conn_fact(struct stream *s, enum tls_fact what, struct arena 
 {
 	SSL *ssl = s->tls->ssl;
 
+	if (!SSL_get_session(ssl) && what != TLS_SERVER_NAME)
+		return none(); /* in the middle of the hello: OpenSSL would look into nothing */
 	switch (what) {
 	case TLS_PROTOCOL:
 		return copy_text(a, SSL_get_version(ssl));

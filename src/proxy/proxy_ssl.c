@@ -2,6 +2,7 @@
 #include "base/hash.h"
 #include "conf/opener.h"
 #include "proxy/exchange.h"
+#include "serve/cert_names.h"
 
 /* ---- configuration ---- */
 
@@ -85,9 +86,45 @@ static int ssl_make(struct conf_call *c, struct proxy_conf *conf, struct tls_con
 	return CONF_OK;
 }
 
+/* With variables: t and its texts are the snapshot's. */
+static int ssl_names(struct conf_call *c, struct proxy_ssl *s, const struct tls_conf *t)
+{
+	struct cert_name *name = arena_alloc(c->ctx->arena, sizeof(*name));
+
+	s->names = arena_alloc(c->ctx->arena, sizeof(*s->names));
+	if (!name || !s->names)
+		return conf_error(c, 0, "out of memory");
+	*name = (struct cert_name){s->certificate, s->certificate_key};
+	*s->names = (struct cert_names){*t, name, 1, c->ctx->conf_prefix};
+	return CONF_OK;
+}
+
+static int ssl_certificate(struct conf_call *c, struct proxy_ssl *s, struct tls_conf *t,
+			   struct tls_cert *cert)
+{
+	s->names = NULL;
+	if (!s->certificate || (s->certificate->constant && !s->certificate->source.n))
+		return CONF_OK;
+	if (!s->certificate_key)
+		return conf_error(
+			c, 0,
+			"no \"proxy_ssl_certificate_key\" is defined for certificate \"%.*s\"",
+			SPAN_ARG(tls_file_shown(s->certificate->source)));
+	if (!s->certificate->constant || !s->certificate_key->constant)
+		return ssl_names(c, s, t);
+	if (ssl_read(c, "certificate", s->certificate->source, &cert->cert, &cert->cert_path) < 0 ||
+	    ssl_read(c, "certificate key", s->certificate_key->source, &cert->key,
+		     &cert->key_path) < 0)
+		return CONF_ERR;
+	cert->cert_path = tls_file_shown(cert->cert_path);
+	cert->key_path = tls_file_shown(cert->key_path);
+	t->ncerts = cert->cert.n > 0;
+	return CONF_OK;
+}
+
 int proxy_ssl_done(struct conf_call *c, struct proxy_conf *conf)
 {
-	const struct proxy_ssl *s = &conf->ssl;
+	struct proxy_ssl *s = &conf->ssl;
 	struct arena *a = c->ctx->arena;
 	struct tls_conf *t = arena_zalloc(a, sizeof(*t));
 	struct tls_cert *cert = arena_zalloc(a, sizeof(*cert));
@@ -118,23 +155,8 @@ int proxy_ssl_done(struct conf_call *c, struct proxy_conf *conf)
 			return CONF_ERR;
 		t->passwords = ssl_passwords(c, text, &t->npasswords);
 	}
-	if ((s->certificate && !s->certificate->constant) ||
-	    (s->certificate_key && !s->certificate_key->constant))
-		return conf_error(c, 0,
-				  "variables in \"proxy_ssl_certificate\" are not supported yet");
-	if (s->certificate && s->certificate->constant && s->certificate->source.n) {
-		if (!s->certificate_key)
-			return conf_error(c, 0,
-					  "no \"proxy_ssl_certificate_key\" is defined for "
-					  "certificate \"%.*s\"",
-					  SPAN_ARG(s->certificate->source));
-		if (ssl_read(c, "certificate", s->certificate->source, &cert->cert,
-			     &cert->cert_path) < 0 ||
-		    ssl_read(c, "certificate key", s->certificate_key->source, &cert->key,
-			     &cert->key_path) < 0)
-			return CONF_ERR;
-		t->ncerts = cert->cert.n > 0;
-	}
+	if (ssl_certificate(c, &conf->ssl, t, cert) < 0)
+		return CONF_ERR;
 	return ssl_make(c, conf, t);
 }
 
@@ -143,6 +165,28 @@ int proxy_ssl_done(struct conf_call *c, struct proxy_conf *conf)
 static uint64_t mix(uint64_t a, uint64_t b)
 {
 	return ((a ^ b) * 0x9e3779b97f4a7c15u) | 1;
+}
+
+static void ctx_unref(void *ctx)
+{
+	tls_ctx_unref(ctx);
+}
+
+/* The certificate that this request's variables name; none when they are empty. */
+static bool ssl_named(struct exchange *x, struct tls_connect *tls, uint64_t *identity)
+{
+	const struct proxy_ssl *s = &x->conf->ssl;
+	struct span name = tmpl_eval(s->certificate, &x->r->vars);
+	struct tls_ctx *ctx;
+
+	if (x->r->vars.failed || !name.n)
+		return !x->r->vars.failed;
+	ctx = cert_names_get(x->r, s->names);
+	if (!ctx || req_cleanup(x->r, ctx_unref, tls_ctx_ref(ctx)) != FAIL_OK)
+		return false;
+	tls->ctx = ctx;
+	*identity = mix(*identity, hash_bytes(name.p, name.n));
+	return true;
 }
 
 bool proxy_ssl_want(struct exchange *x, struct tls_connect *tls, uint64_t *identity)
@@ -165,6 +209,8 @@ bool proxy_ssl_want(struct exchange *x, struct tls_connect *tls, uint64_t *ident
 	if (name.n && !addr_parse_ip(name, &literal))
 		tls->sni = name;
 	*identity = mix(mix(*identity, c->tls_identity), hash_bytes_nocase(name.p, name.n));
+	if (c->ssl.names && !ssl_named(x, tls, identity))
+		return false;
 	tls->session_key =
 		c->ssl.session_reuse
 			? mix(*identity, hash_bytes(x->attempt->addr.p, x->attempt->addr.n))

@@ -3,7 +3,9 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include "base/pool.h"
+#include "serve/cert_names.h"
 #include "serve/error_log.h"
+#include "serve/req_internal.h"
 #include "serve/serve.h"
 #include "serve/tunnel.h"
 
@@ -342,24 +344,53 @@ static MAY_SUSPEND bool conn_proxy_line(struct conn *c, uint64_t deadline)
 	return true;
 }
 
+struct conn_pick {
+	struct conn *conn;
+	struct http_port *port;
+};
+
+/* Within a handshake: the variables of a request that is not there yet. Without a certificate
+ * OpenSSL ends the handshake. */
+static struct tls_ctx *conn_named_tls(const struct conn_pick *p, struct server *s, struct span sni)
+{
+	struct tls_ctx *ctx = NULL;
+	struct req *r;
+
+	if (memchr(sni.p, '/', sni.n))
+		return s->tls;
+	r = req_new(p->conn, p->port);
+	if (r) {
+		r->server = s;
+		r->scope = s->scope;
+		p->conn->tls = true; /* $ssl_server_name asks for it */
+		ctx = cert_names_get(r, s->cert_names);
+		p->conn->tls = false;
+		req_free(r);
+	}
+	return ctx ? ctx : s->tls;
+}
+
 static struct tls_ctx *conn_pick_tls(void *arg, struct span sni)
 {
-	struct http_port *port = arg;
+	const struct conn_pick *p = arg;
+	struct http_port *port = p->port;
 	char lower[256];
 	struct server *s;
 
 	for (size_t i = 0; i < sni.n && i < sizeof(lower); i++)
 		lower[i] = ascii_lower(sni.p[i]);
 	s = vnames_find(port, sni.n < sizeof(lower) ? span_make(lower, sni.n) : SPAN(""), NULL);
-
-	return s->tls ? s->tls : port->default_server->tls;
+	if (!s->tls)
+		s = port->default_server;
+	return s->cert_names ? conn_named_tls(p, s, sni) : s->tls;
 }
 
 /* False: closed or to be closed. A plain request on a TLS port is left to the codec, which answers
  * 497. */
 static MAY_SUSPEND bool conn_handshake(struct conn *c, struct http_port *port, uint64_t deadline)
 {
-	struct tls_picker picker = {conn_pick_tls, port};
+	struct conn_pick pick = {c, port};
+	struct tls_picker picker = {conn_pick_tls, &pick};
 	char first;
 	int rc;
 

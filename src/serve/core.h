@@ -53,9 +53,10 @@ struct server {
 	struct span name; /* first server_name: $server_name, redirects */
 	struct server_name *server_names;
 	size_t nnames, names_cap;
-	struct location *root; /* pseudo-location that holds the tree */
-	struct list named;     /* struct location @x */
-	struct tls_ctx *tls;   /* NULL: no ssl_certificate */
+	struct location *root;	       /* pseudo-location that holds the tree */
+	struct list named;	       /* struct location @x */
+	struct tls_ctx *tls;	       /* NULL: no ssl_certificate */
+	struct cert_names *cert_names; /* not NULL: tls is without certificates, these have them */
 	bool has_listen;
 	struct conf_file *file;
 	uint32_t line; /* where it stands: explain, messages */

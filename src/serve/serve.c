@@ -1,6 +1,7 @@
 #include "serve/serve.h"
 #include <string.h>
 #include "conf/opener.h"
+#include "serve/cert_names.h"
 #include "serve/conn.h"
 #include "serve/core.h"
 #include "serve/req_internal.h"
@@ -162,6 +163,7 @@ void serve_thread_stop(void)
 	if (shutdown_timer.link.next)
 		timer_stop(&co_sched.wheel, &shutdown_timer);
 	conns_thread_fini();
+	cert_names_thread_fini();
 	req_thread_fini();
 	stream_thread_fini();
 	net_thread_leave();

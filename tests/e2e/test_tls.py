@@ -1,4 +1,5 @@
 """TLS towards clients: certificates by name, protocols, sessions, client certificates, plain HTTP on a TLS port."""
+import os
 import re
 import socket
 import ssl
@@ -305,3 +306,97 @@ def test_keepalive_over_tls_times_out(start, certs):
     with s.connect(tls=certs.client_context(), sni="a.example") as c:
         assert c.request("/").status == 200
         assert c.closed(8)
+
+
+def shown(s, ctx, sni):
+    with s.connect(tls=ctx, sni=sni) as c:
+        assert c.request("/").status == 200
+        return c.sock.getpeercert()["serialNumber"]
+
+
+def given(s, certs, *names):
+    """The files of these certificates, where the worker's user may read them."""
+    for n in names:
+        for end in ("crt", "key"):
+            with open("%s/%s.%s" % (certs.dir, n, end)) as f:
+                s.write("conf/certs/%s.%s" % (n, end), f.read())
+    return s
+
+
+BY_NAME = ("server { listen 127.0.0.1:@port@ ssl; server_name *.example; ssl_certificate certs/$ssl_server_name.crt; "
+           "ssl_certificate_key certs/$ssl_server_name.key; %s location / { return 200 $ssl_server_name; } }")
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13], ids=["1.2", "1.3"])
+def test_certificate_by_variable(start, certs, version):
+    s = given(start(BY_NAME % ("ssl_protocols TLSv1.2 TLSv1.3;" if ORACLE else ""), start=False), certs, "a.example", "b.example").start()
+    ctx = certs.client_context(low=version, high=version)
+    for _ in range(3):
+        for name in ("a.example", "b.example"):
+            assert int(shown(s, ctx, name), 16) == certs.serials[name]
+    for name in ("none.example", "x/a.example"):
+        with pytest.raises((ssl.SSLError, ConnectionResetError)):
+            shown(s, certs.client_context(verify=False, low=version, high=version), name)
+    s.wait_log(r'\[error\].* cannot load certificate "%s/conf/certs/none\.example\.crt".*client: 127\.0\.0\.1' % s.prefix, "error.log")
+    assert int(shown(s, ctx, "a.example"), 16) == certs.serials["a.example"]
+
+
+def test_certificate_by_variable_is_read_again(start, certs):
+    """A renewed certificate is shown without a reload."""
+    s = given(start(BY_NAME % "", start=False), certs, "a.example").start()
+    ctx = certs.client_context()
+    before = shown(s, ctx, "a.example")
+    crt, key = certs.make("a.example", file="renewed")
+    for src, dst in ((key, "key"), (crt, "crt")):
+        with open(src) as f:
+            s.write("conf/certs/new", f.read())
+        os.rename(s.path("conf/certs/new"), s.path("conf/certs/a.example." + dst))
+    after = shown(s, ctx, "a.example")
+    assert before != after and int(after, 16) == certs.serials["renewed"]
+    s.reload()
+    assert shown(s, ctx, "a.example") == after
+
+
+def test_certificate_as_data(start, certs):
+    """data: with the text in the configuration, in a variable and in both; never in a log."""
+    text = {}
+    for n in ("a.example", "b.example"):
+        for end in ("crt", "key"):
+            with open("%s/%s.%s" % (certs.dir, n, end)) as f:
+                text[n, end] = f.read()
+    s = start('map $ssl_server_name $crt { default "%s"; b.example "%s"; } map $ssl_server_name $key { default "data:%s"; b.example "data:%s"; } '
+              "server { listen 127.0.0.1:@port@ ssl; ssl_certificate data:$crt; ssl_certificate_key $key; location / { return 200 x; } }"
+              % (text["a.example", "crt"], text["b.example", "crt"], text["a.example", "key"], text["b.example", "key"])
+              + 'server { listen 127.0.0.1:@port2@ ssl; ssl_certificate "data:%s"; ssl_certificate_key "data:%s"; location / { return 200 x; } }'
+              % (text["a.example", "crt"], text["a.example", "key"])
+              + 'server { listen 127.0.0.1:@port3@ ssl; server_name c.example; set $bad x; ssl_certificate "data:%s"; ssl_certificate_key "data:%s$bad"; }'
+              % (text["a.example", "crt"], text["a.example", "key"].replace("BEGIN", "BEGN")), log_level="debug")
+    for name in ("a.example", "b.example"):
+        assert int(shown(s, certs.client_context(), name), 16) == certs.serials[name]
+    with s.connect("port2", tls=certs.client_context(), sni="a.example") as c:
+        assert c.request("/").status == 200
+    with pytest.raises((ssl.SSLError, ConnectionResetError)):
+        s.connect("port3", tls=certs.client_context(verify=False), sni="c.example")
+    s.wait_log("cannot load certificate key", "error.log")
+    for n in ("a.example", "b.example"):
+        if not ORACLE:
+            assert text[n, "key"].split("\n")[1] not in s.log("error.log")
+
+
+def test_certificate_by_any_variable(start, certs):
+    """Whatever variable stands there, also one that knows nothing yet: no crash, the fallback of the map is used."""
+    names = ["$remote_addr", "$server_name", "$host", "$request_uri", "$arg_x", "$upstream_addr", "$request_id", "$uri", "$args", "$status",
+             "$sent_http_x", "$http_x", "$cookie_x", "$request", "$request_body", "$document_root", "$realpath_root", "$connection", "$pid"]
+    if not ORACLE:
+        names += ["$ssl_" + n for n in ("protocol", "cipher", "ciphers", "curve", "curves", "sigalg", "sigalgs", "session_id", "session_reused",
+                                        "server_name", "alpn_protocol", "early_data", "client_cert", "client_raw_cert", "client_escaped_cert",
+                                        "client_s_dn", "client_i_dn", "client_serial", "client_fingerprint", "client_verify", "client_v_start",
+                                        "client_v_end", "client_v_remain", "client_sigalg")]
+    s = given(start("".join('map "%s" $m%d { default a; } ' % (n, i) for i, n in enumerate(names))
+                    + "".join("server { listen 127.0.0.1:@port@ ssl; server_name n%d.example; ssl_certificate certs/$m%d.example.crt; "
+                              "ssl_certificate_key certs/a.example.key; location / { return 200 x; } }" % (i, i) for i in range(len(names))),
+                    start=False), certs, "a.example").start()
+    ctx = certs.client_context(verify=True)
+    ctx.check_hostname = False
+    for i in range(len(names)):
+        assert int(shown(s, ctx, "n%d.example" % i), 16) == certs.serials["a.example"], names[i]

@@ -71,6 +71,30 @@ def test_client_certificate(start, secure, certs):
     assert s.get("/").body == b"secret"
 
 
+@pytest.mark.sluice_only("1.22 resumes the session of the other certificate")
+def test_client_certificate_by_variable(start, secure, certs):
+    """Also on kept connections: a request with another certificate never goes over this one's."""
+    b = secure(verify_clients=True, high=ssl.TLSVersion.TLSv1_2)
+
+    def handler(conn):
+        who = dict(x[0] for x in conn.sock.getpeercert()["subject"])["commonName"]
+        while conn.read_request():
+            conn.send(response(who.encode()))
+    b.handler = handler
+    certs.make("other", client=True)
+    s = start(conf(b, "proxy_ssl_certificate certs/$arg_c.crt; proxy_ssl_certificate_key certs/$arg_c.key;"), start=False)
+    for n, pair in (("one", certs.client), ("two", (certs.dir + "/other.crt", certs.dir + "/other.key"))):
+        for end, path in zip(("crt", "key"), pair):
+            with open(path) as f:
+                s.write("conf/certs/%s.%s" % (n, end), f.read())
+    s.start()
+    for _ in range(3):
+        first, second = s.get("/?c=one"), s.get("/?c=two")
+        assert first.status == second.status == 200 and first.body != second.body and second.body == b"other"
+    assert s.get("/?c=none").status in (500, 502)
+    s.wait_log('cannot load certificate "%s/conf/certs/none.crt"' % s.prefix, "error.log")
+
+
 def test_protocols(start, secure):
     b = secure(high=ssl.TLSVersion.TLSv1_2)
     assert start(conf(b, "proxy_ssl_protocols TLSv1.2;")).get("/").status == 200
