@@ -37,9 +37,9 @@ void exchange_log(struct exchange *x, enum log_level level, int err, const char 
 
 static const char *exchange_phase(const struct exchange *x)
 {
-	if (!x->conn)
+	if (!x->connected)
 		return "connecting to upstream";
-	if (!x->sent && x->in.end == 0)
+	if (!x->sent && !x->proto->heard(x))
 		return "sending request to upstream";
 	return "reading response header from upstream";
 }
@@ -107,45 +107,71 @@ static void exchange_log_fail(struct exchange *x, enum fail f, const char *phase
 
 /* ---- the connection's end ---- */
 
-void exchange_finish(struct exchange *x, bool reusable, bool failed)
+void *proto_state(struct exchange *x, const struct proto_ops *ops, size_t size)
+{
+	if (x->proto != ops || !x->state) {
+		exchange_forget(x);
+		x->state = arena_alloc(&x->r->arena, size);
+		if (x->state)
+			ops->init(x);
+		x->proto = ops;
+	}
+	return x->state;
+}
+
+void exchange_forget(struct exchange *x)
+{
+	if (x->state)
+		x->proto->fini(x);
+}
+
+static struct proto_counts exchange_counts(const struct exchange *x)
+{
+	struct proto_counts c = {0};
+
+	if (x->state)
+		x->proto->counts(x, &c);
+	return c;
+}
+
+void exchange_finish(struct exchange *x, bool whole, bool failed)
 {
 	struct attempt *at = x->attempt;
-	struct upconn *u = x->conn;
+	bool connected = x->connected;
 
 	if (!x->counted && at) {
+		struct proto_counts c = exchange_counts(x);
+
 		x->counted = true;
 		at->response_us = (int64_t)(io_now_ms() - at->start_ms) * 1000;
-		at->response_length = x->h1.received;
-		if (u) {
-			at->bytes_received = (int64_t)(u->stream.received - x->received0);
-			at->bytes_sent = (int64_t)(u->stream.sent - x->sent0);
+		at->response_length = x->tunnelled ? x->tunnelled : c.body;
+		if (connected) {
+			at->bytes_received = c.received;
+			at->bytes_sent = c.sent;
 		}
 	}
-	x->conn = NULL;
+	x->connected = false;
 	if (x->pick.member)
 		pick_end(&x->pick, failed);
-	if (!u)
-		return;
-	if (reusable)
-		upconn_give(u, x->pick.group);
-	else
-		upconn_drop(u);
+	if (connected)
+		x->proto->end(x, whole);
 }
 
 /* The connection is given up in the middle of an attempt; the attempt may go on with another one.
  */
 static void exchange_drop(struct exchange *x)
 {
-	struct upconn *u = x->conn;
+	struct proto_counts c;
 
 	exchange_send_stop(x);
-	if (!u)
+	if (!x->connected)
 		return;
-	x->attempt->bytes_received += (int64_t)(u->stream.received - x->received0);
-	x->attempt->bytes_sent += (int64_t)(u->stream.sent - x->sent0);
-	x->conn = NULL;
-	upconn_drop(u);
-	inbuf_free(&x->in);
+	c = exchange_counts(x);
+	x->attempt->bytes_received += c.received;
+	x->attempt->bytes_sent += c.sent;
+	x->connected = false;
+	x->proto->end(x, false);
+	exchange_forget(x);
 }
 
 static void exchange_fini(void *arg)
@@ -154,7 +180,7 @@ static void exchange_fini(void *arg)
 
 	BUG_ON(x->sending);
 	exchange_finish(x, false, false);
-	inbuf_free(&x->in);
+	exchange_forget(x);
 	if (x->tunnel)
 		inbuf_free(&x->tunnel->server.in);
 }
@@ -204,27 +230,12 @@ static bool exchange_want(struct exchange *x, struct upconn_want *w, struct tls_
 	return true;
 }
 
-/* Sends and receives over x->conn. */
+/* Sends and receives over the connection. */
 static MAY_SUSPEND enum fail exchange_talk(struct exchange *x)
 {
-	enum fail f;
+	enum fail f = exchange_send(x);
 
-	x->received0 = x->conn->stream.received;
-	x->sent0 = x->conn->stream.sent;
-	x->in = x->conn->in;
-	x->conn->in = (struct inbuf){0};
-	f = exchange_send(x);
-	if (f == FAIL_OK)
-		f = exchange_recv(x);
-	return f;
-}
-
-/* The server had closed before the request came: its end was seen, and its TCP took none of the
- * request. A reset proves nothing, for a server that has read a part and closes sends one too. */
-static bool exchange_never_arrived(const struct exchange *x, enum fail f)
-{
-	return f != FAIL_UPSTREAM_RESET && !x->h1.reset &&
-	       stream_unacked_since(&x->conn->stream, x->sent0);
+	return f == FAIL_OK ? exchange_recv(x) : f;
 }
 
 /* A connection that was idle died before it said anything: most likely it was being closed while we
@@ -233,11 +244,11 @@ static bool exchange_may_replay(const struct exchange *x, enum fail f)
 {
 	if (f != FAIL_UPSTREAM_CLOSED && f != FAIL_UPSTREAM_RESET && f != FAIL_UPSTREAM_SEND)
 		return false;
-	if (!x->conn || !x->conn->reused || !x->conf->retry_reused || x->in.end || x->interims ||
-	    x->conn->stream.received != x->received0 || x->body_touched)
+	if (!x->connected || !x->reused || !x->conf->retry_reused || x->interims ||
+	    x->proto->heard(x) || x->body_touched)
 		return false;
 	return !tries_method_is_unsafe(x->r->method) ||
-	       (x->conf->next_upstream & NEXT_NON_IDEMPOTENT) || exchange_never_arrived(x, f);
+	       (x->conf->next_upstream & NEXT_NON_IDEMPOTENT) || x->proto->unseen(x, f);
 }
 
 static MAY_SUSPEND enum fail exchange_attempt(struct exchange *x)
@@ -254,9 +265,8 @@ static MAY_SUSPEND enum fail exchange_attempt(struct exchange *x)
 		return FAIL_BAD_CONFIG_VALUE;
 	for (;;) {
 		x->sent = x->bytes_out = false;
-		f = upconn_take(&x->pick, &want, &x->conn, &x->attempt->connect_us);
+		f = x->proto->connect(x, &want);
 		if (f != FAIL_OK) {
-			x->conn = NULL;
 			phase = "connecting to upstream";
 			break;
 		}
@@ -329,7 +339,7 @@ static MAY_SUSPEND enum fail exchange_tries(struct exchange *x)
 			fail_count(FAIL_UPSTREAM_STATUS);
 			exchange_end_attempt(x, FAIL_UPSTREAM_STATUS,
 					     !(bit & (NEXT_HTTP_403 | NEXT_HTTP_404)));
-			inbuf_free(&x->in);
+			exchange_forget(x);
 			continue;
 		}
 		exchange_end_attempt(x, f, fail_whose(f) == 'S');
@@ -352,6 +362,7 @@ static struct exchange *exchange_new(struct req *r, const struct proxy_conf *con
 	x->conf = conf;
 	x->log = r->upstream;
 	x->redirected = x->log;
+	x->proto = &proto_http1;
 	if (!x->log) {
 		x->log = &x->own_log;
 		x->log->carried_rate = -1;

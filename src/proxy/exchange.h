@@ -7,8 +7,8 @@
  * request's arena; what it holds (connection, peer, buffer) is given up when the response is
  * complete, when its body is closed, or at the latest in the request's cleanup. */
 #pragma once
-#include "http/h1_body.h"
 #include "proxy/buffered.h"
+#include "proxy/proto/proto.h"
 #include "proxy/proxy_conf.h"
 #include "proxy/upconn.h"
 #include "serve/req.h"
@@ -50,9 +50,10 @@ struct exchange {
 	struct upstream_log *log;
 	struct attempt *attempt;
 	struct pick pick;
-	struct upconn *conn; /* NULL: none, or given back */
-	struct inbuf in;     /* what the connection has sent; not the upconn's own, so that this may
-				outlive it */
+	const struct proto_ops *proto;
+	void *state;	/* the protocol's; NULL: not connected yet */
+	bool connected; /* it has a connection */
+	bool reused;	/* which has served before: replay rules apply */
 	/* the request */
 	struct span uri, head;
 	enum http_method method; /* as sent */
@@ -64,7 +65,6 @@ struct exchange {
 	struct co_child sender;
 	struct co
 		*waiter; /* the coroutine that waits for the head, to be told when sending ended */
-	size_t written;	 /* bytes of head and memory that went out at once */
 	enum fail send_fail;
 	bool send_client;   /* send_fail is the client's */
 	bool sending, sent; /* a child is at it; everything has gone out */
@@ -74,16 +74,15 @@ struct exchange {
 	uint64_t start_ms;
 	/* the response */
 	struct http_response resp;
-	struct h1_body h1;
 	struct buffered buffered;
 	struct buffered_conf buffered_conf;
 	bool counted;	   /* the attempt's last numbers are in */
 	bool redirected;   /* another exchange of this request went before: for the next attempt */
 	unsigned interims; /* 1xx answers seen */
-	uint64_t received0, sent0; /* the connection's counts when this exchange took it */
 	struct attempt first_attempt;
 	struct upstream_log own_log;
-	struct tunnel *tunnel; /* 101: has x->in now, whether it ever begins or not */
+	int64_t tunnelled;     /* bytes of a tunnel from the server */
+	struct tunnel *tunnel; /* 101: has what was read, whether it ever begins or not */
 };
 
 /* The content handler of proxy_pass. */
@@ -101,6 +100,9 @@ MAY_SUSPEND enum fail exchange_recv(struct exchange *x);
 /* Makes the body of the response (NULL: none) and gives the connection back when there is nothing
  * more to come. */
 struct body *exchange_body(struct exchange *x, bool buffering);
+/* For protocols: all of the response is here, its last piece is about to be given. The connection
+ * is free before the client has it. */
+void exchange_complete(struct exchange *x);
 
 /* exchange_tries.c */
 struct tries_state {
@@ -124,8 +126,10 @@ unsigned tries_status_bit(int status);
 void exchange_log(struct exchange *x, enum log_level level, int err, const char *what,
 		  const char *while_doing);
 /* Ends the use of the connection: gives it back or drops it, ends the pick, completes the attempt's
- * numbers. */
-void exchange_finish(struct exchange *x, bool reusable, bool failed);
+ * numbers. whole: the response was complete. */
+void exchange_finish(struct exchange *x, bool whole, bool failed);
+/* Frees what the protocol still holds of the response. */
+void exchange_forget(struct exchange *x);
 
 /* proxy_ssl.c: TLS parameters of this exchange; false: an unusable value, logged. */
 bool proxy_ssl_want(struct exchange *x, struct tls_connect *tls, uint64_t *identity);

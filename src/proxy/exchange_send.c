@@ -2,7 +2,6 @@
  * at once, files and streamed bodies are sent by a child task while the exchange already waits for
  * the answer, so that an early answer is seen. */
 #include <errno.h>
-#include "io/loop.h"
 #include "proxy/exchange.h"
 #include "serve/request_body.h"
 
@@ -67,60 +66,19 @@ static void sender_fail(struct exchange *x, enum fail f, bool client)
 	x->send_client = client;
 }
 
-/* A reset before the server's end of stream was seen, and this is the only call that hears of it:
- * reading will find what has arrived and then an end like any other. */
-static enum fail sender_errno(struct exchange *x, int rc)
-{
-	if (rc == -ECONNRESET)
-		x->h1.reset = true;
-	return rc < 0 ? fail_of_upstream(rc, FAIL_UPSTREAM_SEND_TIMEOUT, FAIL_UPSTREAM_SEND)
-		      : FAIL_OK;
-}
-
-static MAY_SUSPEND enum fail sender_writev(struct exchange *x, struct iovec *iov, int n)
-{
-	int rc = stream_writev(&x->conn->stream, iov, n, (uint64_t)x->conf->send_timeout, NULL);
-
-	return sender_errno(x, rc);
-}
-
-static MAY_SUSPEND enum fail sender_piece(struct exchange *x, struct piece *p)
-{
-	char size[24];
-	struct iovec iov[3];
-	int n = 0, rc;
-
-	if (p->kind == PIECE_FILE) {
-		rc = stream_sendfile(&x->conn->stream, p->fd, &p->off, p->len, 0,
-				     (uint64_t)x->conf->send_timeout);
-		return sender_errno(x, rc);
-	}
-	if (x->body_length < 0 && p->mem.n)
-		iov[n++] = (struct iovec){size, chunked_head(size, p->mem.n)};
-	if (p->mem.n)
-		iov[n++] = (struct iovec){(void *)p->mem.p, p->mem.n};
-	if (x->body_length < 0) {
-		if (p->mem.n)
-			iov[n++] = (struct iovec){(char *)"\r\n0\r\n\r\n", p->last ? 7 : 2};
-		else if (p->last)
-			iov[n++] = (struct iovec){(char *)"0\r\n\r\n", 5};
-	}
-	return n ? sender_writev(x, iov, n) : FAIL_OK;
-}
-
 static MAY_SUSPEND void sender_body(struct exchange *x, struct body *b)
 {
 	struct piece p = {0};
 	enum fail f;
 
-	b->accept = x->body_length < 0 ? PIECE_MEM : PIECE_MEM | PIECE_FILE;
+	b->accept = (uint8_t)x->proto->accepts(x);
 	while (!p.last) {
 		f = body_next(b, &p);
 		if (f != FAIL_OK) {
 			sender_fail(x, f, true);
 			return;
 		}
-		f = sender_piece(x, &p);
+		f = x->proto->send_piece(x, &p, b);
 		if (f != FAIL_OK) {
 			sender_fail(x, f, false);
 			return;
@@ -128,35 +86,18 @@ static MAY_SUSPEND void sender_body(struct exchange *x, struct body *b)
 	}
 }
 
-/* What the first call to the socket left over of head and memory. */
-static MAY_SUSPEND void sender_rest(struct exchange *x)
-{
-	struct iovec iov[2];
-	size_t skip = x->written;
-	int n = 0;
-	enum fail f;
-
-	if (skip < x->head.n)
-		iov[n++] = (struct iovec){(char *)x->head.p + skip, x->head.n - skip};
-	skip = skip > x->head.n ? skip - x->head.n : 0;
-	if (x->body_kind == SEND_MEMORY && skip < x->memory.n)
-		iov[n++] = (struct iovec){(char *)x->memory.p + skip, x->memory.n - skip};
-	if (!n)
-		return;
-	f = sender_writev(x, iov, n);
-	if (f != FAIL_OK)
-		sender_fail(x, f, false);
-}
-
 static void sender_run(void *arg)
 {
 	struct exchange *x = arg;
+	enum fail f;
 
 	if (co_cancelled()) { /* before it ever ran: the body stays whole for another try */
 		sender_fail(x, FAIL_CANCELLED, false);
 		return;
 	}
-	sender_rest(x);
+	f = x->proto->send_rest(x);
+	if (f != FAIL_OK)
+		sender_fail(x, f, false);
 	if (x->send_fail == FAIL_OK && x->body_kind == SEND_STREAM && x->r->body) {
 		x->body_touched = true;
 		sender_body(x, x->r->body);
@@ -192,21 +133,18 @@ void exchange_send_stop(struct exchange *x)
 
 enum fail exchange_send(struct exchange *x)
 {
-	struct iovec iov[2] = {{(void *)x->head.p, x->head.n}, {(void *)x->memory.p, x->memory.n}};
-	bool memory = x->body_kind == SEND_MEMORY && x->memory.n;
-	ssize_t n = stream_try_writev(&x->conn->stream, iov, memory ? 2 : 1);
+	bool all = false;
+	enum fail f;
 
 	x->send_fail = FAIL_OK;
-	x->send_client = x->h1.reset = false;
-	if (n < 0 && n != -EAGAIN)
-		return fail_of_upstream((int)n, FAIL_UPSTREAM_SEND_TIMEOUT, FAIL_UPSTREAM_SEND);
-	x->written = n > 0 ? (size_t)n : 0;
+	x->send_client = false;
+	f = x->proto->send(x, &all);
+	if (f != FAIL_OK)
+		return f;
 	x->bytes_out = true;
-	if (x->written == x->head.n + (memory ? x->memory.n : 0) &&
-	    (x->body_kind == SEND_NOTHING || x->body_kind == SEND_MEMORY)) {
-		x->sent = true;
+	x->sent = all;
+	if (all)
 		return FAIL_OK;
-	}
 	if (co_child_start(&x->sender, sender_run, x) < 0)
 		return FAIL_NO_STACKS;
 	x->sending = true;

@@ -289,7 +289,7 @@ static void proxy_tunnel_ended(struct req *r, struct tunnel *t)
 {
 	struct exchange *x = CONTAINER_OF(t, struct proxy_tunnel, tunnel)->x;
 
-	x->h1.received = (int64_t)t->server.moved;
+	x->tunnelled = (int64_t)t->server.moved;
 	exchange_finish(x, false, false);
 }
 
@@ -300,13 +300,10 @@ int proxy_tunnel(struct exchange *x)
 	struct tunnel *t;
 
 	exchange_send_stop(x);
-	if (!pt)
+	if (!pt || !x->proto->tunnel(x, &pt->tunnel))
 		return req_fail(r, FAIL_NO_MEMORY);
 	pt->x = x;
 	t = &pt->tunnel;
-	t->server.stream = &x->conn->stream;
-	t->server.in = x->in;
-	x->in = (struct inbuf){0};
 	x->tunnel = t;
 	t->idle_timeout_ms = (uint64_t)x->conf->read_timeout;
 	r->resp.tunnel = t;

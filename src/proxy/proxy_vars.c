@@ -1,5 +1,6 @@
 /* $proxy_* and $upstream_*: the formats are nginx's. Attempts are separated by ", ", exchanges of
  * one request (after an internal redirect) by " : ". */
+#include "http/h1.h"
 #include "http/uri.h"
 #include "proxy/exchange.h"
 #include "serve/conn.h"
