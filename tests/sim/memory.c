@@ -1,0 +1,77 @@
+#define SLUICE_SIM /* the count of what is out is in the simulator's copy of base/ */
+#include "memory.h"
+#include "base/pool.h"
+#include "client.h"
+#include "server.h"
+#include "world.h"
+
+#define SAMPLE_US 5000
+#define STACKLESS 40000 /* bytes of a connection's structs, heads, log lines, pieces in hand */
+#define SHARED	  600000 /* tables, caches, log buffers, blocks of a thread */
+
+static struct mem_out begin, serving;
+static struct sim_timer sampler;
+
+/* What one request may hold by its configuration. */
+static size_t memory_of_route(const struct route *r)
+{
+	size_t buffers = (size_t)r->buffers * r->buffer_size + 2 * (size_t)r->buffer_size;
+
+	if (r->kind == ROUTE_RETURN)
+		return 0;
+	if (r->kind == ROUTE_FILES)
+		return 20000;
+	/* a response head, copies between pipe, file and socket, a piece rescued from a pipe */
+	return buffers + r->body_buffer + 3 * 65536 + 2 * 16384;
+}
+
+static size_t memory_ceiling(void)
+{
+	size_t most = 0, connections = clients_connected() + servers_connected();
+
+	for (unsigned i = 0; i < world.setup.nroutes; i++)
+		most = MAX_OF(most, memory_of_route(&world.setup.routes[i]));
+	/* two configurations may be alive, or three while one is read */
+	return serving.bytes * (1 + 2 * (world.reloads > 0)) + world.setup.nthreads * SHARED +
+	       connections * (most + STACKLESS);
+}
+
+static void memory_sample(struct sim_timer *t)
+{
+	size_t now = mem_out().bytes, most = memory_ceiling();
+
+	if (now > most)
+		sim_broken("memory", "%zu bytes with %u clients and %u connections to servers (at most %zu)", now,
+			   clients_connected(), servers_connected(), most);
+	if (world.clients_left && !world.ending)
+		sim_timer_start(&sampler, sim_now_us() + SAMPLE_US);
+}
+
+void memory_begin(void)
+{
+	begin = mem_out();
+}
+
+void memory_serving(void)
+{
+	serving = mem_out();
+	sampler.run = memory_sample;
+	sim_timer_start(&sampler, sim_now_us() + SAMPLE_US);
+}
+
+void memory_check_rest(void)
+{
+	size_t now = mem_out().bytes;
+
+	if (now > serving.bytes * (1 + (world.reloads > 0)) + world.setup.nthreads * SHARED)
+		sim_broken("memory", "%zu bytes at rest, %zu before the first client", now, serving.bytes);
+}
+
+void memory_check_end(void)
+{
+	struct mem_out now = mem_out();
+
+	if (now.objects != begin.objects)
+		sim_broken("leak", "%zd objects, %zd bytes are left", now.objects - begin.objects,
+			   now.bytes - begin.bytes);
+}

@@ -1,0 +1,5 @@
+/* The random world. */
+#pragma once
+#include "world.h"
+
+void world_random(void);

@@ -1,0 +1,16 @@
+/* The table of worlds. */
+#include "scenarios.h"
+#include <string.h>
+#include "random.h"
+
+static const struct scenario random_scenario = {"random", "everything is drawn from the seed", world_random};
+
+const struct scenario *const scenarios[] = {&random_scenario, &scenario_plain, NULL};
+
+const struct scenario *scenario_find(const char *name)
+{
+	for (const struct scenario *const *s = scenarios; *s; s++)
+		if (strcmp((*s)->name, name) == 0)
+			return *s;
+	return NULL;
+}

@@ -1,0 +1,343 @@
+#include "setup.h"
+#include <stdio.h>
+#include <string.h>
+#include "io/sim.h"
+
+/* ---- addresses ---- */
+
+static struct sockaddr_in setup_addr(unsigned a, unsigned b, unsigned c, unsigned port)
+{
+	return (struct sockaddr_in){.sin_family = AF_INET,
+				    .sin_port = htons((uint16_t)port),
+				    .sin_addr.s_addr = htonl(10u << 24 | a << 16 | b << 8 | c)};
+}
+
+struct sockaddr_in setup_listen_addr(unsigned port)
+{
+	return setup_addr(0, 0, 1, port);
+}
+
+struct sockaddr_in setup_server_addr(unsigned group, unsigned server)
+{
+	return setup_addr(1, group, server + 1, PORT_BACK);
+}
+
+struct sockaddr_in setup_client_addr(unsigned client)
+{
+	return setup_addr(2, client / 250, client % 250 + 1, 0);
+}
+
+struct sockaddr_in setup_dns_addr(void)
+{
+	return setup_addr(0, 0, 53, 53);
+}
+
+size_t setup_file_size(unsigned n)
+{
+	static const size_t sizes[FILES] = {0, 1, 100, 4000, 16384, 16385, 200000, 1 << 20};
+
+	return sizes[n];
+}
+
+/* ---- choosing ---- */
+
+static struct route *setup_route(struct setup *s, enum route_kind kind)
+{
+	struct route *r = &s->routes[s->nroutes];
+
+	*r = (struct route){.kind = kind,
+			    .buffering = true,
+			    .request_buffering = true,
+			    .retry_reused = true,
+			    .temp_files = true,
+			    .next = NEXT_ERROR | NEXT_TIMEOUT,
+			    .buffer_size = 4096,
+			    .buffers = 8,
+			    .body_buffer = 16384};
+	snprintf(r->prefix, sizeof(r->prefix), "/%c/", 'a' + s->nroutes);
+	s->nroutes++;
+	return r;
+}
+
+static void setup_times(struct setup *s)
+{
+	s->header_timeout = 3000;
+	s->body_timeout = 3000;
+	s->send_timeout = 4000;
+	s->keepalive_timeout = 8000;
+	s->connect_timeout = 1000;
+	s->proxy_send_timeout = 3000;
+	s->read_timeout = 3000;
+	s->lingering_time = 4000;
+	s->lingering_timeout = 1000;
+}
+
+void setup_plain(struct setup *s)
+{
+	*s = (struct setup){.nthreads = 1,
+			    .keepalive_requests = 1000,
+			    .worker_connections = 512,
+			    .tls = true,
+			    .proxy_protocol = true,
+			    .sendfile = true,
+			    .ngroups = 1};
+	setup_times(s);
+	s->groups[0] = (struct group_setup){
+		.servers[0] = {.weight = 1}, .nservers = 1, .balancer = "", .keepalive = 8, .honest = true};
+	setup_route(s, ROUTE_PROXY);
+	setup_route(s, ROUTE_PROXY)->request_buffering = false;
+	setup_route(s, ROUTE_PROXY)->buffering = false;
+	setup_route(s, ROUTE_UPGRADE);
+	setup_route(s, ROUTE_RETURN);
+	setup_route(s, ROUTE_FILES);
+}
+
+static unsigned draw_of(const unsigned *list, size_t n)
+{
+	return list[sim_draw(n)];
+}
+#define DRAW_OF(...)                                                                               \
+	draw_of((const unsigned[]){__VA_ARGS__}, sizeof((unsigned[]){__VA_ARGS__}) / sizeof(unsigned))
+
+static void draw_server(struct server_setup *v, bool honest)
+{
+	*v = (struct server_setup){.weight = DRAW_OF(1, 1, 1, 2, 5), .max_fails = 0};
+	if (honest)
+		return;
+	v->max_fails = DRAW_OF(0, 0, 1, 3);
+	v->max_conns = DRAW_OF(0, 0, 0, 1, 2, 20);
+	v->mischief = DRAW_OF(0, 10, 30, 60, 100);
+}
+
+static void draw_group(struct group_setup *g, bool honest)
+{
+	static const char *const balancers[] = {"", "", "least_conn;", "ip_hash;", "random;", "random two;",
+						"hash $request_uri;", "hash $request_uri consistent;"};
+
+	*g = (struct group_setup){.honest = honest,
+				  .nservers = 1 + (unsigned)sim_draw(SERVERS_MAX),
+				  .keepalive = DRAW_OF(0, 1, 4, 32),
+				  .balancer = balancers[sim_draw(sizeof(balancers) / sizeof(*balancers))]};
+	for (unsigned i = 0; i < g->nservers; i++)
+		draw_server(&g->servers[i], honest);
+	if (g->nservers > 1 && *g->balancer == 0 && sim_chance(2000))
+		g->servers[g->nservers - 1].backup = true;
+	if (g->nservers > 2 && sim_chance(1000))
+		g->servers[0].down = true;
+}
+
+static unsigned draw_next(void)
+{
+	unsigned next = 0;
+
+	if (sim_chance(1000))
+		return NEXT_OFF;
+	if (sim_chance(5000))
+		return NEXT_ERROR | NEXT_TIMEOUT;
+	for (unsigned bit = NEXT_ERROR; bit <= NEXT_NON_IDEMPOTENT; bit <<= 1)
+		if (sim_chance(bit == NEXT_NON_IDEMPOTENT ? 1000 : 6000))
+			next |= bit;
+	return next ? next : NEXT_ERROR;
+}
+
+static void draw_route(struct setup *s, enum route_kind kind)
+{
+	struct route *r = setup_route(s, kind);
+
+	r->group = (unsigned)sim_draw(s->ngroups);
+	r->buffering = sim_chance(6000);
+	r->request_buffering = sim_chance(5000);
+	r->intercept = sim_chance(1500);
+	r->retry_reused = sim_chance(5000);
+	r->http10 = kind == ROUTE_PROXY && sim_chance(1500);
+	r->next = draw_next();
+	r->tries = DRAW_OF(0, 0, 1, 2, 3);
+	r->buffer_size = DRAW_OF(512, 1024, 4096, 4096, 16384);
+	r->buffers = DRAW_OF(1, 2, 8, 16);
+	r->body_buffer = DRAW_OF(1, 1024, 16384, 65536);
+	r->temp_files = sim_chance(6000);
+	r->temp_max = DRAW_OF(8192, 65536, 1 << 20, 1 << 26);
+	r->ignore_abort = sim_chance(1000);
+	r->limit_rate = DRAW_OF(0, 0, 0, 0, 0, 100000, 1000000);
+}
+
+static void draw_times(struct setup *s)
+{
+	s->header_timeout = DRAW_OF(1000, 3000, 7000);
+	s->body_timeout = DRAW_OF(1000, 3000, 7000);
+	s->send_timeout = DRAW_OF(2000, 4000, 9000);
+	s->keepalive_timeout = DRAW_OF(0, 1000, 3000, 15000);
+	s->connect_timeout = DRAW_OF(500, 1000, 3000);
+	s->proxy_send_timeout = DRAW_OF(1000, 3000);
+	s->read_timeout = DRAW_OF(1000, 2000, 5000);
+	s->lingering_time = DRAW_OF(1000, 4000);
+	s->lingering_timeout = DRAW_OF(500, 1000);
+	s->shutdown_timeout = DRAW_OF(0, 0, 500, 10000);
+}
+
+void setup_draw(struct setup *s, bool honest)
+{
+	*s = (struct setup){.nthreads = 1 + (unsigned)sim_draw(3),
+			    .keepalive_requests = DRAW_OF(1, 3, 1000, 1000),
+			    .worker_connections = 2048,
+			    .tls = true,
+			    .proxy_protocol = true,
+			    .sendfile = sim_chance(7000),
+			    .reset_timedout = sim_chance(2000),
+			    .reuseport = sim_chance(2500),
+			    .log_buffer = sim_chance(2000),
+			    .body_max = DRAW_OF(0, 0, 100000),
+			    .head_buffer = DRAW_OF(1024, 1024, 256),
+			    .ngroups = 1 + (unsigned)sim_draw(GROUPS_MAX)};
+	draw_times(s);
+	for (unsigned i = 0; i < s->ngroups; i++)
+		draw_group(&s->groups[i], honest || sim_chance(2500));
+	for (unsigned i = 0, n = 2 + (unsigned)sim_draw(6); i < n; i++)
+		draw_route(s, ROUTE_PROXY);
+	for (unsigned i = 0, n = 1 + (unsigned)sim_draw(2); i < n; i++)
+		draw_route(s, ROUTE_UPGRADE);
+	draw_route(s, ROUTE_NAME);
+	setup_route(s, ROUTE_RETURN);
+	setup_route(s, ROUTE_FILES);
+}
+
+const struct route *route_find_kind(const struct setup *s, enum route_kind kind)
+{
+	for (unsigned i = 0; i < s->nroutes; i++)
+		if (s->routes[i].kind == kind)
+			return &s->routes[i];
+	return NULL;
+}
+
+/* ---- the text ---- */
+
+static void print_group(const struct group_setup *g, unsigned nth, struct text *out)
+{
+	text_printf(out, "upstream g%u { %s\n", nth, g->balancer);
+	for (unsigned i = 0; i < g->nservers; i++) {
+		const struct server_setup *v = &g->servers[i];
+
+		text_printf(out, "  server 10.1.%u.%u:%u weight=%u max_fails=%u fail_timeout=2s", nth, i + 1,
+			    PORT_BACK, v->weight, v->max_fails);
+		if (v->max_conns)
+			text_printf(out, " max_conns=%u", v->max_conns);
+		text_printf(out, "%s%s;\n", v->backup ? " backup" : "", v->down ? " down" : "");
+	}
+	if (g->keepalive)
+		text_printf(out, "  keepalive %u; keepalive_timeout 20s;\n", g->keepalive);
+	else
+		text_printf(out, "  keepalive 0;\n");
+	text_printf(out, "}\n");
+}
+
+static void print_next(unsigned next, struct text *out)
+{
+	static const char *const words[] = {"error",	"timeout",  "invalid_header", "http_500",
+					    "http_502", "http_503", "http_504",	      "http_403",
+					    "http_404", "http_429", "non_idempotent", "off"};
+
+	text_printf(out, " proxy_next_upstream");
+	for (unsigned i = 0; i < sizeof(words) / sizeof(*words); i++)
+		if (next & 1u << i)
+			text_printf(out, " %s", words[i]);
+	text_printf(out, ";\n");
+}
+
+static void print_proxy(const struct route *r, struct text *out)
+{
+	text_printf(out, "  proxy_buffering %s; proxy_request_buffering %s; proxy_http_version %s;\n",
+		    r->buffering ? "on" : "off", r->request_buffering ? "on" : "off",
+		    r->http10 ? "1.0" : "1.1");
+	text_printf(out, "  proxy_buffer_size %u; proxy_buffers %u %u; client_body_buffer_size %u;\n",
+		    r->buffer_size, r->buffers, r->buffer_size, r->body_buffer);
+	text_printf(out, "  proxy_max_temp_file_size %u; proxy_retry_reused %s; proxy_next_upstream_tries %u;\n",
+		    r->temp_files ? r->temp_max : 0, r->retry_reused ? "on" : "off", r->tries);
+	text_printf(out, " ");
+	print_next(r->next, out);
+	if (r->intercept)
+		text_printf(out, "  proxy_intercept_errors on; error_page 404 502 503 504 /oops;\n");
+	if (r->ignore_abort)
+		text_printf(out, "  proxy_ignore_client_abort on;\n");
+	if (r->limit_rate)
+		text_printf(out, "  proxy_limit_rate %u;\n", r->limit_rate);
+}
+
+static void print_route(const struct route *r, struct text *out)
+{
+	text_printf(out, " location %s {\n", r->prefix);
+	switch (r->kind) {
+	case ROUTE_PROXY:
+		print_proxy(r, out);
+		text_printf(out, "  proxy_set_header Connection \"\"; proxy_pass http://g%u;\n", r->group);
+		break;
+	case ROUTE_UPGRADE:
+		print_proxy(r, out);
+		text_printf(out, "  proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;\n"
+				 "  proxy_pass http://g%u;\n",
+			    r->group);
+		break;
+	case ROUTE_NAME:
+		print_proxy(r, out);
+		text_printf(out, "  resolver 10.0.0.53 valid=3s ipv6=off; resolver_timeout 1s;\n"
+				 "  proxy_set_header Connection \"\"; proxy_pass http://$arg_host:%u;\n",
+			    PORT_BACK);
+		break;
+	case ROUTE_RETURN:
+		text_printf(out, "  add_header X-Id $http_x_id always; add_header X-Try 0 always;\n"
+				 "  return 200 \"id=$http_x_id\";\n");
+		break;
+	case ROUTE_FILES:
+		text_printf(out, "  add_header X-Id $http_x_id; add_header X-Try 0; root /www;\n");
+		break;
+	}
+	text_printf(out, " }\n");
+}
+
+static void print_listen(const struct setup *s, struct text *out)
+{
+	const char *more = s->reuseport ? " reuseport" : "";
+
+	text_printf(out, " listen 10.0.0.1:%u%s;\n", PORT_PLAIN, more);
+	if (s->proxy_protocol)
+		text_printf(out, " listen 10.0.0.1:%u proxy_protocol%s;\n", PORT_PROXY, more);
+	if (s->tls)
+		text_printf(out, " listen 10.0.0.1:%u ssl%s;\n"
+				 " ssl_certificate /conf/sim.crt; ssl_certificate_key /conf/sim.key;\n",
+			    PORT_TLS, more);
+}
+
+static void print_http(const struct setup *s, struct text *out)
+{
+	text_printf(out, "log_format sim '$http_x_id|$status|$body_bytes_sent|$bytes_sent|$request_completion|"
+			 "$request_time|$request_method|$upstream_addr|$upstream_status|$request_end_reason';\n");
+	text_printf(out, "access_log /logs/access.log sim%s;\n", s->log_buffer ? " buffer=4k flush=1s" : "");
+	text_printf(out, "client_header_timeout %ums; client_body_timeout %ums; send_timeout %ums;\n",
+		    s->header_timeout, s->body_timeout, s->send_timeout);
+	text_printf(out, "keepalive_timeout %ums; keepalive_requests %u; client_max_body_size %u;\n",
+		    s->keepalive_timeout, s->keepalive_requests, s->body_max);
+	text_printf(out, "lingering_time %ums; lingering_timeout %ums; sendfile %s;\n", s->lingering_time,
+		    s->lingering_timeout, s->sendfile ? "on" : "off");
+	text_printf(out, "reset_timedout_connection %s;\n", s->reset_timedout ? "on" : "off");
+	if (s->head_buffer)
+		text_printf(out, "client_header_buffer_size %u; large_client_header_buffers 4 8k;\n",
+			    s->head_buffer);
+	text_printf(out, "proxy_connect_timeout %ums; proxy_send_timeout %ums; proxy_read_timeout %ums;\n",
+		    s->connect_timeout, s->proxy_send_timeout, s->read_timeout);
+	text_printf(out, "proxy_temp_path /tmp/proxy; client_body_temp_path /tmp/body; root /www;\n");
+}
+
+void setup_print(const struct setup *s, unsigned generation, struct text *out)
+{
+	text_printf(out, "worker_processes %u; error_log /logs/error.log info; pid /run/sim.pid;\n", s->nthreads);
+	if (s->shutdown_timeout)
+		text_printf(out, "worker_shutdown_timeout %ums;\n", s->shutdown_timeout);
+	text_printf(out, "events { worker_connections %u; }\nhttp {\n", s->worker_connections);
+	print_http(s, out);
+	for (unsigned i = 0; i < s->ngroups; i++)
+		print_group(&s->groups[i], i, out);
+	text_printf(out, "server {\n");
+	print_listen(s, out);
+	for (unsigned i = 0; i < s->nroutes; i++)
+		print_route(&s->routes[i], out);
+	text_printf(out, " location = /oops { internal; return 599 \"oops %u\"; }\n}\n}\n", generation);
+}

@@ -1,0 +1,75 @@
+/* What a world is configured as: the facts that the oracle needs to know, and the text that the
+ * worker reads, made from them. */
+#pragma once
+#include <netinet/in.h>
+#include "bytes.h"
+#include "http/fail.h"
+
+#define GROUPS_MAX  4
+#define SERVERS_MAX 4 /* of a group */
+#define ROUTES_MAX  16
+
+struct server_setup {
+	unsigned weight, max_fails, max_conns;
+	bool backup, down;
+	unsigned mischief; /* of 100 requests, how many are answered badly */
+};
+
+struct group_setup {
+	struct server_setup servers[SERVERS_MAX];
+	unsigned nservers;
+	const char *balancer; /* "" or a directive */
+	unsigned keepalive;   /* 0: none */
+	bool honest;	      /* no server of it does mischief, none is limited: every request that
+				 nothing else disturbs must be answered */
+};
+
+enum route_kind { ROUTE_PROXY, ROUTE_UPGRADE, ROUTE_RETURN, ROUTE_FILES, ROUTE_NAME };
+
+struct route {
+	enum route_kind kind;
+	char prefix[8]; /* "/a/" */
+	unsigned group;
+	bool buffering, request_buffering, intercept, retry_reused, http10, temp_files, ignore_abort;
+	unsigned next;	/* NEXT_* of proxy_next_upstream */
+	unsigned tries; /* 0: as many as servers */
+	unsigned buffer_size, buffers, body_buffer;
+	unsigned temp_max;
+	unsigned limit_rate;
+};
+
+struct setup {
+	unsigned nthreads;
+	/* ms */
+	unsigned header_timeout, body_timeout, send_timeout, keepalive_timeout, connect_timeout,
+		proxy_send_timeout, read_timeout, lingering_time, lingering_timeout, shutdown_timeout;
+	unsigned keepalive_requests, worker_connections;
+	bool tls, proxy_protocol, sendfile, reset_timedout, reuseport, log_buffer;
+	unsigned body_max; /* client_max_body_size; 0: none */
+	unsigned head_buffer;
+	struct group_setup groups[GROUPS_MAX];
+	unsigned ngroups;
+	struct route routes[ROUTES_MAX];
+	unsigned nroutes;
+};
+
+/* Everything honest and generous: the start for scenarios. One group of one server, routes of each
+ * kind. */
+void setup_plain(struct setup *s);
+/* By the world's seed. honest: no mischief, no limits. */
+void setup_draw(struct setup *s, bool honest);
+/* The text. generation: goes into a header of answers of our own, so that reloads differ. */
+void setup_print(const struct setup *s, unsigned generation, struct text *out);
+const struct route *route_find_kind(const struct setup *s, enum route_kind kind);
+
+#define FILES 8 /* "/www/N.bin" */
+size_t setup_file_size(unsigned n);
+
+#define PORT_PLAIN 80
+#define PORT_TLS   443
+#define PORT_PROXY 81 /* PROXY protocol */
+#define PORT_BACK  8000
+struct sockaddr_in setup_listen_addr(unsigned port);
+struct sockaddr_in setup_server_addr(unsigned group, unsigned server);
+struct sockaddr_in setup_client_addr(unsigned client);
+struct sockaddr_in setup_dns_addr(void);

@@ -1,0 +1,451 @@
+#include "world.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "ask.h"
+#include "base/log.h"
+#include "client.h"
+#include "conf/snapshot.h"
+#include "dns.h"
+#include "io/loop.h"
+#include "link.h"
+#include "main/core_main.h"
+#include "main/load.h"
+#include "main/threads.h"
+#include "memory.h"
+#include "net/listener.h"
+#include "opener_sim.h"
+#include "proxy/group.h"
+#include "serve/serve.h"
+#include "server.h"
+
+#define NO_END_US    600000000ull /* of virtual time: more than any world needs */
+#define SETTLE_US    45000000ull  /* after the last client: longer than any idle time-out */
+#define DRAIN_TURNS  2000
+
+struct world world;
+static struct world_start *waiting;
+static struct sim_faults faults; /* as asked for; the start and the end go without */
+
+/* ---- the worker's log ---- */
+
+static void worker_log(struct log_sink *s, enum log_level level, struct span line)
+{
+	if (line.n && line.p[line.n - 1] == '\n')
+		line.n--;
+	sim_note("log: %.*s", SPAN_ARG(line));
+	if (level <= LOG_ALERT && level != LOG_STDERR && !world.destructive && !world.full_disk)
+		sim_broken("alert", "%.*s", SPAN_ARG(line));
+}
+
+static struct log_sink worker_sink = {.level = LOG_NOTICE, .write = worker_log};
+
+/* ---- configurations ---- */
+
+static struct {
+	struct text conf;
+	struct snapshot *snapshot;
+	struct io_msg done;
+	pthread_t thread;
+	bool own_thread, busy;
+} load;
+
+static const struct cmdline cmd = {.prefix = SPAN_INIT("/"),
+				   .conf = SPAN_INIT("/conf/nginx.conf"),
+				   .conf_prefix = SPAN_INIT("/conf/")};
+
+static void load_now(void)
+{
+	struct opener_sim o;
+	struct load_args args = {.cmd = &cmd,
+				 .opener = &o.opener,
+				 .nthreads = world.setup.nthreads,
+				 .generation = world.generation,
+				 .report = REPORT_LOG};
+
+	args.snapshot = snapshot_new(args.nthreads, args.generation);
+	if (!args.snapshot)
+		return;
+	opener_sim_init(&o, span_make(load.conf.p, load.conf.n), args.snapshot);
+	load.snapshot = load_config(&args, NULL);
+}
+
+/* Every thread serves the new configuration. */
+static void load_switched(void)
+{
+	serve_close_listeners(load.snapshot);
+	net_conn_ceiling(world.setup.worker_connections);
+	snapshot_drop_loader(load.snapshot);
+	load.busy = false;
+	sim_note("generation %u serves", world.generation);
+	if (world.serving)
+		return;
+	world.serving = true;
+	memory_serving();
+	sim_set_faults(&faults);
+	while (waiting) {
+		struct world_start *s = waiting;
+
+		waiting = s->next;
+		s->fn(s);
+	}
+}
+
+static void load_done(struct io_msg *m)
+{
+	if (load.own_thread)
+		sys->thread_join(load.thread);
+	load.own_thread = false;
+	if (load.snapshot && !world.ending) {
+		threads_switch(load.snapshot, load_switched);
+		return;
+	}
+	load.busy = false;
+	if (load.snapshot)
+		snapshot_drop_loader(load.snapshot);
+	else
+		serve_close_listeners(snapshot_current());
+	if (!world.serving)
+		sim_broken("start", "the configuration is not accepted:\n%s", load.conf.p);
+	if (!world.destructive && !load.snapshot)
+		sim_broken("reload", "the configuration is not accepted");
+}
+
+static void *load_thread(void *arg)
+{
+	load_now();
+	arena_thread_fini();
+	threads_post_first(&load.done);
+	return NULL;
+}
+
+/* On thread 0. */
+static void load_start(void)
+{
+	if (load.busy || world.ending)
+		return;
+	load.busy = true;
+	world.generation++;
+	text_fini(&load.conf);
+	setup_print(&world.setup, world.generation, &load.conf);
+	load.snapshot = NULL;
+	load.done.run = load_done;
+	load.own_thread = world.serving && sim_chance(5000);
+	if (load.own_thread && sys->thread_start(&load.thread, load_thread, NULL) < 0)
+		load.own_thread = false;
+	if (!load.own_thread) {
+		load_now();
+		load_done(&load.done);
+	}
+}
+
+/* ---- orders ---- */
+
+struct order {
+	struct io_msg msg;
+	struct sim_timer timer;
+	struct world_start start;
+	uint64_t after_us;
+	void (*fn)(void);
+};
+
+static void order_run(struct io_msg *m)
+{
+	struct order *o = CONTAINER_OF(m, struct order, msg);
+	void (*fn)(void) = o->fn;
+
+	free(o);
+	fn();
+}
+
+static void order_post(struct order *o)
+{
+	o->msg.run = order_run;
+	threads_post_first(&o->msg);
+}
+
+static struct order *order_new(void (*fn)(void))
+{
+	struct order *o = calloc(1, sizeof(*o));
+
+	BUG_ON(!o);
+	o->fn = fn;
+	return o;
+}
+
+void world_post(void (*fn)(void))
+{
+	order_post(order_new(fn));
+}
+
+static void order_due(struct sim_timer *t)
+{
+	struct order *o = CONTAINER_OF(t, struct order, timer);
+
+	if (world.ending)
+		free(o);
+	else
+		order_post(o);
+}
+
+static void order_serving(struct world_start *s)
+{
+	struct order *o = CONTAINER_OF(s, struct order, start);
+
+	o->timer.run = order_due;
+	sim_timer_start(&o->timer, sim_now_us() + o->after_us);
+}
+
+static void order_at(uint64_t after_us, void (*fn)(void))
+{
+	struct order *o = order_new(fn);
+
+	o->after_us = after_us;
+	o->start.fn = order_serving;
+	world_when_serving(&o->start);
+}
+
+void world_when_serving(struct world_start *s)
+{
+	if (world.serving) {
+		s->fn(s);
+		return;
+	}
+	s->next = waiting;
+	waiting = s;
+}
+
+void world_reload_at(uint64_t after_us)
+{
+	world.reloads++;
+	order_at(after_us, load_start);
+}
+
+static void reopen_one(const char *path, int fd)
+{
+	int r = sim_reopen_log(fd, path);
+
+	if (r < 0 && !world.destructive && !world.full_disk)
+		sim_broken("reopen", "%s: %d", path, r);
+}
+
+static void reopen_flushed(void)
+{
+	char to[64];
+
+	snprintf(to, sizeof(to), "/logs/access.log.%u", world.reopens++);
+	sim_note("logs are opened again; the old one is %s", to);
+	sim_file_rename("/logs/access.log", to);
+	opener_sim_each_log(reopen_one);
+}
+
+static void reopen(void)
+{
+	if (!world.ending)
+		threads_flush_logs(reopen_flushed);
+}
+
+void world_reopen_at(uint64_t after_us)
+{
+	order_at(after_us, reopen);
+}
+
+/* ---- the end ---- */
+
+static void world_end(void)
+{
+	bool hurry = world.end == END_HURRY;
+
+	if (world.ending)
+		return;
+	world.ending = true;
+	sim_note("the end begins%s", hurry ? ", in a hurry" : "");
+	if (hurry)
+		asks_excuse("a hurried end");
+	else
+		clients_leaving();
+	threads_shutdown(hurry ? 1 : world.setup.shutdown_timeout, hurry);
+}
+
+static void peer_at_rest(struct peer *p, void *arg)
+{
+	if (p->active)
+		sim_broken("counter", "%.*s has %u requests though nothing happens", SPAN_ARG(p->name), p->active);
+	if (p->idle)
+		sim_broken("counter", "%.*s has %u idle connections after their time", SPAN_ARG(p->name), p->idle);
+}
+
+/* Nobody has anything to do. */
+static void check_rest(void)
+{
+	struct serve_counters k;
+
+	serve_counters_get(&k);
+	if (k.active || k.reading || k.writing || k.waiting)
+		sim_broken("counter", "at rest: active %llu reading %llu writing %llu waiting %llu",
+			   (unsigned long long)k.active, (unsigned long long)k.reading,
+			   (unsigned long long)k.writing, (unsigned long long)k.waiting);
+	peers_each(peer_at_rest, NULL);
+	if (servers_connected())
+		sim_broken("connection", "%u connections to servers are open at rest", servers_connected());
+	if (snapshots_alive() != 1 && !load.busy)
+		sim_broken("snapshot", "%u configurations are alive at rest", snapshots_alive());
+	memory_check_rest();
+}
+
+static void world_settled(void)
+{
+	check_rest();
+	world_end();
+}
+
+static void world_settled_timer(struct sim_timer *t)
+{
+	world_post(world_settled);
+}
+
+void world_client_new(void)
+{
+	world.clients_left++;
+}
+
+void world_client_done(void)
+{
+	static struct sim_timer settled = {.run = world_settled_timer};
+	static const struct sim_faults none;
+
+	if (--world.clients_left || world.ending)
+		return;
+	sim_note("all clients are done");
+	sim_set_faults(&none);
+	dns_calm();
+	sim_timer_start(&settled, sim_now_us() + SETTLE_US);
+}
+
+static void world_stuck(struct sim_timer *t)
+{
+	asks_check_all();
+	sim_broken("stuck", "%u clients are not done, the worker does not end", world.clients_left);
+}
+
+uint64_t world_latency_us(void)
+{
+	return world.o.latency_max_us;
+}
+
+bool world_is_leaving(void)
+{
+	return world.ending;
+}
+
+/* ---- the whole ---- */
+
+static void world_faults(void)
+{
+	const struct sim_faults *f = &world.o.faults;
+
+	faults = *f;
+	world.destructive = f->reset || f->refuse || f->hang || f->unreachable || f->emfile || f->enobufs ||
+			    f->alloc || f->disk_full || f->disk_error;
+	world.full_disk = f->disk_full || f->disk_error || f->alloc || f->emfile;
+	if (f->spurious_eagain || f->spurious_event || f->preempt)
+		world.slack_us = 20000;
+}
+
+void world_start(void)
+{
+	static const struct sim_faults none;
+
+	sim_start(&world.o);
+	sim_set_faults(&none);
+	link_seed(world.o.seed);
+	io_clock_init();
+	log_main.sinks = &worker_sink;
+}
+
+static void put_files(void)
+{
+	static char p[1 << 20];
+	char path[32];
+
+	for (unsigned i = 0; i < 8; i++) {
+		size_t n = setup_file_size(i);
+
+		snprintf(path, sizeof(path), "/www/%u.bin", i);
+		bytes_fill(bytes_key(BYTES_FILE, i, 0), 0, p, n);
+		sim_file_put(path, p, n);
+	}
+}
+
+static void check_logs(void)
+{
+	char path[64];
+
+	for (unsigned i = 0; i < world.reopens; i++) {
+		snprintf(path, sizeof(path), "/logs/access.log.%u", i);
+		asks_check_log(sim_file_get(path), true);
+	}
+	asks_check_log(sim_file_get("/logs/access.log"), world.full_disk);
+}
+
+/* The loops have stopped; what is on its way to actors still arrives. */
+static void drain(void)
+{
+	for (unsigned i = 0; i < DRAIN_TURNS && world.clients_left; i++)
+		io_loop_turn(20);
+}
+
+static void end_timer(struct sim_timer *t)
+{
+	world_post(world_end);
+}
+
+static void serving_end(struct world_start *s)
+{
+	static struct sim_timer t = {.run = end_timer};
+
+	sim_timer_start(&t, sim_now_us() + world.end_us);
+}
+
+void world_run(void)
+{
+	static struct settings settings;
+	static struct sim_timer stuck = {.run = world_stuck};
+	static struct world_start ends = {.fn = serving_end};
+	unsigned left;
+	int r;
+
+	world_faults();
+	put_files();
+	servers_start();
+	dns_start();
+	memory_begin();
+	settings.nthreads = world.setup.nthreads;
+	r = threads_start(&settings, world.setup.nthreads);
+	if (r < 0)
+		sim_broken("start", "threads_start: %d", r);
+	load_start();
+	if (world.end != END_CALM)
+		world_when_serving(&ends);
+	sim_timer_start(&stuck, sim_now_us() + NO_END_US);
+	io_loop_run();
+	drain();
+	sim_timer_stop(&stuck);
+	if (load.own_thread)
+		sys->thread_join(load.thread);
+	if (load.busy && load.snapshot)
+		snapshot_drop_loader(load.snapshot);
+	threads_join();
+	serve_close_listeners(NULL);
+	servers_close();
+	memory_check_end();
+	if (world.clients_left)
+		sim_broken("stuck", "the worker has ended, %u clients were not told", world.clients_left);
+	asks_check_all();
+	check_logs();
+	world.ended_us = sim_now_us();
+	world.fingerprint = sim_fingerprint();
+	left = sim_stop();
+	if (left)
+		sim_broken("descriptor", "%u descriptors are open at the end", left);
+}
