@@ -582,7 +582,9 @@ void h1_rebase_fields(struct hdrs *h, const char *from, const char *to)
 {
 	uintptr_t by = (uintptr_t)to - (uintptr_t)from;
 
-	for (struct hdr *hd = h->v, *end = hd + h->n; hd < end; hd++) {
+	for (size_t i = 0; i < h->n; i++) { /* without any, v is NULL */
+		struct hdr *hd = &h->v[i];
+
 		if (hd->in_buf & HDR_NAME_IN_BUF)
 			hd->name.p = (const char *)((uintptr_t)hd->name.p + by);
 		if (hd->in_buf & HDR_VALUE_IN_BUF)
