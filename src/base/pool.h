@@ -28,14 +28,13 @@ int mem_must_fail(void);
 struct mem_out {
 	size_t objects, bytes;
 };
-#ifdef SLUICE_SIM
 struct mem_out mem_out(void);
 extern int (*mem_fail_hook)(void); /* asked for each allocation; NULL: none fails */
 /* For the simulator itself: neither counted nor made to fail; ends the process without memory. */
 void *mem_plain_zalloc(size_t n);
 void *mem_plain_resize(void *p, size_t n);
 void mem_plain_free(void *p);
-/* Internal to base/. */
+#ifdef SLUICE_SIM /* internal to base/ */
 void *mem_counted(void *p);
 void *mem_uncounted(void *p);
 #else
