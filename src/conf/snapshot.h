@@ -17,6 +17,7 @@ struct snapshot {
 	struct conf_scope *main; /* the main scope */
 	void *http, *stream;	 /* struct http_main *, ...: set by their blocks */
 	uint64_t generation;	 /* 1, 2, ... */
+	bool net_raw;		 /* sockets with foreign addresses: the worker keeps CAP_NET_RAW */
 	struct list on_free;	 /* destructors */
 	unsigned nthreads;
 	_Atomic unsigned

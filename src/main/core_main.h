@@ -42,7 +42,7 @@ struct main_conf {
 extern struct conf_mod core_main_mod;
 
 struct settings {
-	bool daemon, master_process, user_given, affinity_auto;
+	bool daemon, master_process, user_given, affinity_auto, net_raw;
 	unsigned nthreads;
 	unsigned connections; /* ceiling over all threads */
 	int priority;
@@ -58,9 +58,9 @@ struct settings {
 				 settings */
 };
 
+struct snapshot;
 /* The settings of a loaded configuration, in a. prefix: with '/'. NULL: no memory. */
-struct settings *settings_new(struct arena *a, const struct conf_scope *main_scope,
-			      struct span prefix);
+struct settings *settings_new(struct arena *a, const struct snapshot *snapshot, struct span prefix);
 /* How many threads `worker_processes auto` means: allowed processors, at most what the cgroup
  * grants. */
 unsigned settings_auto_threads(void);

@@ -30,7 +30,7 @@ void generation_free(struct generation *g, const struct generation *keep)
 
 int generation_fill(struct generation *g, const struct snapshot *s, struct span prefix)
 {
-	g->settings = settings_new(&g->arena, s->main, prefix);
+	g->settings = settings_new(&g->arena, s, prefix);
 	g->log = error_log_copy(&g->arena, error_log_of(s->main));
 	g->log_fd = error_log_fd(s->main);
 	g->number = s->generation;

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "base/log.h"
 #include "main/process.h"
@@ -136,6 +138,18 @@ static int fatal(const char *what)
 	return -err;
 }
 
+/* proxy_bind ... transparent: what the change of user would take away. */
+static int keep_net_raw(void)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct caps[2] = {0};
+
+	caps[0].effective = caps[0].permitted = 1u << CAP_NET_RAW;
+	if (syscall(SYS_capset, &head, caps) < 0)
+		return fatal("capset(CAP_NET_RAW)");
+	return 0;
+}
+
 static int drop_user(const struct settings *s)
 {
 	if (geteuid() != 0)
@@ -144,9 +158,11 @@ static int drop_user(const struct settings *s)
 		return fatal("setgid()");
 	if (initgroups(s->user.p, s->gid) < 0)
 		return fatal("initgroups()");
+	if (s->net_raw && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+		return fatal("prctl(PR_SET_KEEPCAPS)");
 	if (setuid(s->uid) < 0)
 		return fatal("setuid()");
-	return 0;
+	return s->net_raw ? keep_net_raw() : 0;
 }
 
 int process_confine(const struct settings *s, struct arena *a)

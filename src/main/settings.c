@@ -115,10 +115,11 @@ static struct span identity_of(struct arena *a, const struct settings *s)
 	struct buf b;
 
 	buf_init(&b, 1 << 20);
-	buf_printf(&b, "threads %u user %u:%u nofile %lld core %lld priority %d dir %.*s auto %d",
-		   s->nthreads, s->uid, s->gid, (long long)s->rlimit_nofile,
-		   (long long)s->rlimit_core, s->priority, SPAN_ARG(s->working_directory),
-		   s->affinity_auto);
+	buf_printf(
+		&b,
+		"threads %u user %u:%u nofile %lld core %lld priority %d dir %.*s auto %d raw %d",
+		s->nthreads, s->uid, s->gid, (long long)s->rlimit_nofile, (long long)s->rlimit_core,
+		s->priority, SPAN_ARG(s->working_directory), s->affinity_auto, s->net_raw);
 	for (size_t i = 0; i < s->naffinity; i++)
 		buf_add(&b, &s->affinity[i], sizeof(s->affinity[i]));
 	for (size_t i = 0; i < s->nenv; i++)
@@ -153,10 +154,9 @@ static struct span absolute(struct arena *a, struct span prefix, struct span pat
 	return arena_printf(a, "%.*s%.*s", SPAN_ARG(prefix), SPAN_ARG(path));
 }
 
-struct settings *settings_new(struct arena *a, const struct conf_scope *main_scope,
-			      struct span prefix)
+struct settings *settings_new(struct arena *a, const struct snapshot *snapshot, struct span prefix)
 {
-	const struct main_conf *m = conf_get(main_scope, &core_main_mod);
+	const struct main_conf *m = conf_get(snapshot->main, &core_main_mod);
 	struct settings *s = arena_zalloc(a, sizeof(*s));
 
 	if (!s)
@@ -165,6 +165,7 @@ struct settings *settings_new(struct arena *a, const struct conf_scope *main_sco
 	s->master_process = m->master_process;
 	s->user_given = m->user_given;
 	s->affinity_auto = m->affinity_auto;
+	s->net_raw = snapshot->net_raw;
 	s->nthreads = m->worker_processes ? (unsigned)m->worker_processes : settings_auto_threads();
 	s->connections = connections_of(m, s->nthreads);
 	s->priority = (int)m->worker_priority;

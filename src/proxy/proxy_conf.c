@@ -98,6 +98,8 @@ static int proxy_bind_set(struct conf_call *c)
 	if (conf_nargs(c) == 2 && !span_eq(conf_arg(c, 2), SPAN("transparent")))
 		return conf_error(c, 2, "invalid parameter \"%.*s\"", SPAN_ARG(conf_arg(c, 2)));
 	conf->bind_transparent = conf_nargs(c) == 2;
+	if (conf->bind_transparent && c->ctx->snapshot)
+		c->ctx->snapshot->net_raw = true;
 	conf->bind = tmpl_compile(c, 1);
 	if (conf->bind && conf->bind->constant) {
 		struct net_addr addr;

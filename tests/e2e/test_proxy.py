@@ -1,4 +1,5 @@
 """proxy_pass: what goes to the server behind, what comes back, redirects, cookies, 1xx, framing."""
+import os
 import re
 import threading
 
@@ -363,6 +364,31 @@ def test_proxy_bind(start, echo):
               values={"b": echo.addr})
     assert s.get("/").status == 200
     assert peer == ["127.0.0.9"]
+
+
+def capabilities(s):
+    out = set()
+    for pid in s.worker_pids():
+        with open(f"/proc/{pid}/status") as f:
+            status = f.read()
+        assert re.search(r"^Uid:\s+(\d+)", status, re.M).group(1) != "0"
+        out |= {re.search(rf"^{k}:\s+(\w+)", status, re.M).group(1) for k in ("CapEff", "CapPrm")}
+    return {int(c, 16) for c in out}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+def test_proxy_bind_transparent(start, echo):
+    """The worker keeps CAP_NET_RAW, and nothing else, when the configuration needs it; a reload can ask for it."""
+    conf = "server { listen 127.0.0.1:@port@; location / { proxy_pass http://@b@; proxy_bind 127.0.0.9%s; } }"
+    s = start(conf % " transparent", values={"b": echo.addr})
+    assert s.get("/").status == 200
+    assert capabilities(s) == {1 << 13}
+    s = start(conf % "", values={"b": echo.addr})
+    before = s.worker_pids()
+    assert s.get("/").status == 200 and capabilities(s) == {0}
+    s.reload(conf % " transparent")
+    poll(lambda: s.worker_pids() and not set(s.worker_pids()) & set(before), 10, "another worker")
+    assert s.get("/").status == 200 and capabilities(s) == {1 << 13}
 
 
 def test_keepalive_pool(start, echo):
