@@ -40,8 +40,12 @@ struct sim_node *sim_disk_root(void)
 
 void sim_disk_free(void)
 {
-	while (!list_empty(&nodes))
-		node_free(CONTAINER_OF(nodes.next, struct sim_node, all));
+	while (!list_empty(&nodes)) {
+		struct sim_node *n = CONTAINER_OF(nodes.next, struct sim_node, all);
+
+		list_init(&n->link); /* its folder may be gone already */
+		node_free(n);
+	}
 	root = NULL;
 }
 
