@@ -83,12 +83,5 @@ struct body_file {
 /* [off, off+n) of fd, which stays open until on_close. Gives PIECE_FILE when accepted, else reads
  * into a buffer. */
 struct body *body_of_file(struct body_file *f, struct arena *a, int fd, off_t off, int64_t n);
-/* Several bodies one after another (multipart ranges, add_before_body). */
-struct body_cat {
-	struct body body;
-	struct body **parts;
-	size_t n, at;
-};
-struct body *body_concat(struct body_cat *c, struct body **parts, size_t n);
 /* Reads everything away; ceiling in bytes. */
 MAY_SUSPEND enum fail body_drain(struct body *b, int64_t ceiling);

@@ -134,63 +134,15 @@ static void long_files_come_in_pieces(void **state)
 	close(fd);
 }
 
-static void several_in_a_row(void **state)
-{
-	struct body_mem m[4];
-	struct body_cat c;
-	struct body *parts[4] = {
-		body_of_span(&m[0], SPAN("")),
-		body_of_span(&m[1], SPAN("ab")),
-		body_of_span(&m[2], SPAN("")),
-		body_of_span(&m[3], SPAN("cd")),
-	};
-	struct body *b = body_concat(&c, parts, 4);
-	char text[16];
-
-	assert_int_equal(b->length, 4);
-	assert_true(body_ready(b));
-	read_all(b, text, sizeof(text));
-	assert_string_equal(text, "abcd$");
-	body_close(b);
-	read_all(body_concat(&c, parts, 0), text, sizeof(text));
-	assert_string_equal(text, "$");
-	parts[0] = body_of_span(&m[0], SPAN("x"));
-	parts[1] = body_of_span(&m[1], SPAN(""));
-	parts[1]->length = -1;
-	b = body_concat(&c, parts, 2);
-	assert_int_equal(b->length, -1);
-	read_all(b, text, sizeof(text));
-	assert_string_equal(text, "x$");
-}
-
-static void closing_closes_every_part_once(void **state)
-{
-	struct body_file f[2];
-	struct body_cat c;
-	struct body *parts[2] = {body_of_file(&f[0], &arena, -1, 0, 5),
-				 body_of_file(&f[1], &arena, -1, 0, 5)};
-	struct body *b;
-
-	f[0].on_close = f[1].on_close = count_close;
-	b = body_concat(&c, parts, 2);
-	body_close(b);
-	assert_int_equal(nclosed, 2);
-}
-
 static void draining(void **state)
 {
-	struct body_mem m[2];
-	struct body_cat c;
-	struct body *parts[2] = {body_of_span(&m[0], SPAN("12345")),
-				 body_of_span(&m[1], SPAN("67890"))};
-	struct body *b = body_concat(&c, parts, 2);
+	struct body_mem m;
+	struct body *b = body_of_span(&m, SPAN("1234567890"));
 
 	assert_int_equal(body_drain(b, 10), FAIL_OK);
 	assert_true(b->done);
 	assert_int_equal(body_drain(b, 10), FAIL_OK);
-	parts[0] = body_of_span(&m[0], SPAN("12345"));
-	parts[1] = body_of_span(&m[1], SPAN("67890"));
-	assert_int_equal(body_drain(body_concat(&c, parts, 2), 9), FAIL_BODY_TOO_LARGE);
+	assert_int_equal(body_drain(body_of_span(&m, SPAN("1234567890")), 9), FAIL_BODY_TOO_LARGE);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -201,8 +153,6 @@ int main(void)
 		T(spans),
 		T(files),
 		T(long_files_come_in_pieces),
-		T(several_in_a_row),
-		T(closing_closes_every_part_once),
 		T(draining),
 	};
 

@@ -124,6 +124,16 @@ ssize_t iofd_writev(struct iofd *f, const struct iovec *iov, int n)
 	return r;
 }
 
+ssize_t iofd_send_more(struct iofd *f, const void *p, size_t n)
+{
+	ssize_t r = sys->send(f->fd, p, n, MSG_MORE);
+
+	moved(f, IO_W, r);
+	if (r >= 0 && (size_t)r < n)
+		not_ready(f, IO_W, IO_HUP);
+	return r;
+}
+
 ssize_t iofd_sendfile(struct iofd *f, int in, off_t *off, size_t n)
 {
 	ssize_t r = sys->sendfile(f->fd, in, off, n);

@@ -134,6 +134,8 @@ static inline void iofd_blocked(struct iofd *f, unsigned what)
  * misleads. */
 ssize_t iofd_recv(struct iofd *f, void *p, size_t n);
 ssize_t iofd_writev(struct iofd *f, const struct iovec *iov, int n);
+/* More follows at once: the last packet may wait for it (MSG_MORE). */
+ssize_t iofd_send_more(struct iofd *f, const void *p, size_t n);
 ssize_t iofd_sendfile(struct iofd *f, int in, off_t *off, size_t n);
 ssize_t iofd_splice_in(struct iofd *f, int pipe_w, size_t n);  /* socket to pipe */
 ssize_t iofd_splice_out(struct iofd *f, int pipe_r, size_t n); /* pipe to socket */

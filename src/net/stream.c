@@ -58,6 +58,19 @@ ssize_t stream_try_writev(struct stream *s, const struct iovec *iov, int n)
 	return put;
 }
 
+ssize_t stream_try_send_more(struct stream *s, const void *p, size_t n)
+{
+	struct iovec iov = {(void *)p, n};
+	ssize_t put;
+
+	if (s->tls || !(s->io.ready & IO_W))
+		return stream_try_writev(s, &iov, 1);
+	put = iofd_send_more(&s->io, p, n);
+	if (put > 0)
+		s->sent += (size_t)put;
+	return put;
+}
+
 /* Takes n bytes off the front; returns the first piece that still holds some. */
 static int iov_advance(struct iovec *iov, int n, size_t bytes)
 {
@@ -252,16 +265,11 @@ void stream_reset(struct stream *s)
 	iofd_close(&s->io);
 }
 
-static int set_tcp_flag(struct stream *s, int name, bool on)
+int stream_set_nodelay(struct stream *s, bool on)
 {
 	int v = on;
 
-	return sys->setsockopt(s->io.fd, IPPROTO_TCP, name, &v, sizeof(v));
-}
-
-int stream_set_nodelay(struct stream *s, bool on)
-{
-	return set_tcp_flag(s, TCP_NODELAY, on);
+	return sys->setsockopt(s->io.fd, IPPROTO_TCP, TCP_NODELAY, &v, sizeof(v));
 }
 
 bool stream_unacked_since(struct stream *s, uint64_t sent)
@@ -282,11 +290,6 @@ void stream_quickack(struct stream *s)
 	int on = 1;
 
 	(void)sys->setsockopt(s->io.fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
-}
-
-int stream_set_cork(struct stream *s, bool on)
-{
-	return set_tcp_flag(s, TCP_CORK, on);
 }
 
 struct pipe_pair {

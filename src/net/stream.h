@@ -40,6 +40,8 @@ static inline MAY_SUSPEND int stream_write(struct stream *s, const void *p, size
 /* What the socket takes now: bytes, or -EAGAIN, -errno. After -EAGAIN the next write must begin
  * with the same bytes: a TLS record of them may be half out. */
 ssize_t stream_try_writev(struct stream *s, const struct iovec *iov, int n);
+/* The same for one piece behind which more follows at once: they may share a packet. */
+ssize_t stream_try_send_more(struct stream *s, const void *p, size_t n);
 /* [*off, *off+n) of a file: sendfile when plain, through a buffer with TLS. max_chunk bytes per
  * call (0: no limit), other coroutines run between two. -EIO: the file is shorter. */
 MAY_SUSPEND int stream_sendfile(struct stream *s, int fd, off_t *off, size_t n, size_t max_chunk,
@@ -66,7 +68,6 @@ void stream_close(struct stream *s);
 /* Closes with a TCP reset (reset_timedout_connection, 444). */
 void stream_reset(struct stream *s);
 int stream_set_nodelay(struct stream *s, bool on);
-int stream_set_cork(struct stream *s, bool on);
 /* True when the peer's TCP has acknowledged nothing behind the first `sent` payload bytes (a value
  * that s->sent once had), so that no program can have read any of it. False when it has, or when
  * that cannot be told (TLS, Unix sockets): unless nothing was sent at all. */

@@ -24,6 +24,7 @@ struct h1_send {
 	struct iovec *iov;
 	int n;
 	int data_at; /* which iov holds the piece's bytes; -1: none */
+	bool more;   /* n is 1, and a file follows */
 	struct piece *piece;
 };
 
@@ -104,7 +105,8 @@ static MAY_SUSPEND enum fail h1_send_bytes(struct h1_send *s)
 	uint64_t deadline = 0;
 
 	while (iov_total(s->iov, s->n)) {
-		ssize_t k = stream_try_writev(st, s->iov, s->n);
+		ssize_t k = s->more ? stream_try_send_more(st, s->iov->iov_base, s->iov->iov_len)
+				    : stream_try_writev(st, s->iov, s->n);
 		int rc;
 
 		if (k > 0) {
@@ -285,6 +287,10 @@ static enum fail h1_head(struct req *r, struct resp *resp, bool has_body)
 	size_t room = head_room(resp) + H1_BESIDE;
 	char *p;
 
+	if (unlikely(l->tcp_nodelay == r->conn->nagle)) {
+		r->conn->nagle = !l->tcp_nodelay;
+		stream_set_nodelay(&r->conn->stream, l->tcp_nodelay);
+	}
 	head_framing(h, resp, has_body, l);
 	h->out = p = arena_alloc(&r->arena, room);
 	if (!p)
@@ -467,6 +473,18 @@ static MAY_SUSPEND enum fail h1_chunk_end(struct h1_client *h, bool last)
 	return end.n ? h1_push(h, SPAN("\r\n"), NULL, end) : FAIL_NO_MEMORY;
 }
 
+/* tcp_nopush: the head and the beginning of the file in one packet. */
+static MAY_SUSPEND enum fail h1_before_file(struct h1_client *h, size_t n, bool nopush)
+{
+	struct iovec iov = {h->out, h->out_len};
+	struct h1_send s = {.h = h, .iov = &iov, .n = 1, .data_at = -1, .more = true};
+
+	if (h->chunked || !nopush)
+		return h1_chunk_open(h, n);
+	h->out_len = 0;
+	return h1_send_all(&s);
+}
+
 static MAY_SUSPEND enum fail h1_data_file(struct h1_client *h, const struct piece *pc)
 {
 	const struct core_loc *l = req_conf(&h->req, &core_loc_mod);
@@ -477,7 +495,7 @@ static MAY_SUSPEND enum fail h1_data_file(struct h1_client *h, const struct piec
 
 	if (pc->len <= SMALL_FILE)
 		return h1_small_file(h, pc);
-	f = h1_chunk_open(h, pc->len);
+	f = h1_before_file(h, pc->len, l->tcp_nopush);
 	if (f != FAIL_OK)
 		return f;
 	rc = stream_sendfile(st, pc->fd, &off, pc->len, (size_t)l->sendfile_max_chunk,
@@ -579,7 +597,7 @@ static unsigned h1_accepts(struct req *r)
 {
 	const struct core_loc *l = req_conf(r, &core_loc_mod);
 
-	return PIECE_MEM | (l->sendfile || !r->conn->tls ? PIECE_FILE : 0) |
+	return PIECE_MEM | (l->sendfile ? PIECE_FILE : 0) |
 	       (stream_can_splice(&r->conn->stream) ? PIECE_PIPE : 0);
 }
 

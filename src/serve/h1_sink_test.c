@@ -2,6 +2,7 @@
  * never. */
 #include <fcntl.h>
 #include <stdlib.h>
+#include <netinet/tcp.h>
 #include "serve/serve_fixture.h"
 
 static struct serve_fixture fixture;
@@ -320,6 +321,82 @@ static void files(void **state)
 	unload();
 }
 
+static unsigned sends_more, sendfiles, nodelay_calls;
+static int nodelay;
+
+static ssize_t noting_send(int fd, const void *p, size_t n, int flags)
+{
+	sends_more += (flags & MSG_MORE) != 0;
+	return sys_linux.send(fd, p, n, flags);
+}
+
+static ssize_t noting_sendfile(int out, int in, off_t *off, size_t n)
+{
+	sendfiles++;
+	return sys_linux.sendfile(out, in, off, n);
+}
+
+static int noting_setsockopt(int fd, int level, int name, const void *val, socklen_t len)
+{
+	if (level != IPPROTO_TCP || name != TCP_NODELAY)
+		return sys_linux.setsockopt(fd, level, name, val, len);
+	nodelay_calls++;
+	nodelay = *(const int *)val;
+	return 0; /* a socket pair has no such thing */
+}
+
+static void expect_big_file(const char *request)
+{
+	make_file(40000);
+	client_ask(&k, request);
+	while (k.n - (size_t)(body_of(k.got) - k.got) < 40000) {
+		settle_loop();
+		client_recv(&k, SIZE_MAX);
+	}
+	close(plan.fd);
+}
+
+static void how_a_file_is_sent(void **state)
+{
+	load("location /f/read { say file; sendfile off; }"
+	     "location /f/push { say file; tcp_nopush off; }");
+	test_sys.send = noting_send;
+	test_sys.sendfile = noting_sendfile;
+	sends_more = sendfiles = 0;
+	expect_big_file(GET("/f"));
+	assert_int_equal(sends_more, 1);
+	assert_true(sendfiles > 0);
+	sends_more = sendfiles = 0;
+	expect_big_file(GET("/f/push"));
+	assert_int_equal(sends_more, 0);
+	assert_true(sendfiles > 0);
+	sendfiles = 0;
+	expect_big_file(GET("/f/read"));
+	assert_int_equal(sendfiles, 0);
+	test_sys.send = sys_linux.send;
+	test_sys.sendfile = sys_linux.sendfile;
+	unload();
+}
+
+static void nagle_when_it_is_wanted(void **state)
+{
+	load("location /s/nagle { say steps; tcp_nodelay off; }");
+	test_sys.setsockopt = noting_setsockopt;
+	plan.steps = STEPS("a");
+	nodelay_calls = 0;
+	expect_body(GET("/s"), "1\r\na\r\n0\r\n\r\n");
+	assert_int_equal(nodelay_calls, 0); /* accepted sockets have it from their listener */
+	expect_body(GET("/s/nagle"), "1\r\na\r\n0\r\n\r\n");
+	expect_body(GET("/s/nagle"), "1\r\na\r\n0\r\n\r\n");
+	assert_int_equal(nodelay_calls, 1);
+	assert_int_equal(nodelay, 0);
+	expect_body(GET("/s"), "1\r\na\r\n0\r\n\r\n");
+	assert_int_equal(nodelay_calls, 2);
+	assert_int_equal(nodelay, 1);
+	test_sys.setsockopt = sys_linux.setsockopt;
+	unload();
+}
+
 /* ---- slow clients ---- */
 
 static void slow_client_gets_all(void **state)
@@ -456,6 +533,8 @@ int main(void)
 		cmocka_unit_test(silent_source),
 		cmocka_unit_test(source_fails),
 		cmocka_unit_test(files),
+		cmocka_unit_test(how_a_file_is_sent),
+		cmocka_unit_test(nagle_when_it_is_wanted),
 		cmocka_unit_test(slow_client_gets_all),
 		cmocka_unit_test(client_that_stops_reading),
 		cmocka_unit_test(client_that_leaves),

@@ -21,8 +21,6 @@ static MAY_SUSPEND int phase_access(struct req *r)
 	const struct core_loc *l = req_conf(r, &core_loc_mod);
 	int refused = 0;
 
-	if (r->internal && r->satisfied)
-		return PHASE_NEXT;
 	for (int (**h)(struct req *) = http_hooks.phase[PHASE_ACCESS]; *h; h++) {
 		int rc = (*h)(r);
 

@@ -140,7 +140,6 @@ struct req {
 	struct net_addr realip; /* what realip found; len 0: the connection's own address */
 	bool ignore_client_abort; /* go on although the client has gone (proxy_ignore_client_abort)
 				   */
-	bool satisfied;		  /* the access phase let it in (satisfy any) */
 	void (*tunnel_ended)(struct req *r,
 			     struct tunnel *t); /* proxy: counts and frees its side; may be NULL */
 	uint64_t header_bytes;			/* bytes of the head that went out */

@@ -2,7 +2,9 @@
 import glob
 import gzip
 import os
+import socket
 import ssl
+import struct
 import subprocess
 import threading
 
@@ -88,6 +90,24 @@ def test_tcp_nodelay_and_nopush_change_no_byte(start):
         with open(s.path("html/big"), "wb") as f:
             f.write(BIG)
         assert s.get("/big").body == BIG
+
+
+def segments_in(sock):
+    """Packets with data that the client's TCP got: tcpi_data_segs_in."""
+    return struct.unpack_from("=I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256), 152)[0]
+
+
+def test_tcp_nopush_puts_head_and_file_into_one_packet(start):
+    """On loopback a packet holds 64 KB."""
+    s = start(SITE % "root html; sendfile on; location /a { tcp_nopush on; } location /b { tcp_nopush off; }")
+    for d in "ab":
+        os.makedirs(s.path("html/" + d))
+        with open(s.path("html/%s/f" % d), "wb") as f:
+            f.write(b"x" * 30000)
+    for d, want in (("a", 1), ("b", 2)):
+        with s.connect() as c:
+            assert len(c.request("/%s/f" % d).body) == 30000
+            assert segments_in(c.sock) == want, d
 
 
 def test_gzip_log(start):
