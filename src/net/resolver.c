@@ -102,6 +102,14 @@ static void answer_drop(struct answer *e)
 	mem_free(e);
 }
 
+void resolver_cache_fini(void)
+{
+	while (!list_empty(&cache.lru))
+		answer_drop(CONTAINER_OF(cache.lru.prev, struct answer, lru));
+	hash_fini(&cache.hash);
+	hash_init(&cache.hash);
+}
+
 /* With the lock held. */
 static struct answer *answer_find(uint64_t set, unsigned kind, struct span name)
 {

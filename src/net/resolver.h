@@ -36,3 +36,5 @@ MAY_SUSPEND int resolver_lookup_srv(struct resolver *r, struct span name, struct
 /* Ends this thread's questions (they return -ECANCELED on the next turn) and closes its sockets:
  * before io_loop_fini. */
 void resolver_thread_fini(void);
+/* Forgets all answers: when no thread asks any more (tests, the simulator). */
+void resolver_cache_fini(void);

@@ -93,6 +93,9 @@ bool tls_sessions_setup(struct tls_ctx *c, const struct tls_conf *conf);
 void tls_session_offer(struct tls *t); /* client: before the handshake */
 void tls_session_keep(struct tls *t);  /* client: after it */
 void tls_client_sessions_fini(void);   /* this thread's */
+/* The caches of servers, which live as long as the process: when no context is left (tests, the
+ * simulator). */
+void tls_caches_fini(void);
 
 bool tls_cert_is_pss(X509 *x);
 int tls_hello_cb(SSL *ssl, int *alert, void *arg);

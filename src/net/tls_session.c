@@ -315,6 +315,24 @@ static struct tls_cache *cache_make(struct span name)
 	return c;
 }
 
+void tls_caches_fini(void)
+{
+	while (caches) {
+		struct tls_cache *c = caches;
+
+		caches = c->next;
+		for (int i = 0; i < SHARDS; i++) {
+			struct shard *sh = &c->shard[i];
+
+			while (!list_empty(&sh->lru))
+				cached_drop(sh, CONTAINER_OF(sh->lru.prev, struct cached, lru));
+			hash_fini(&sh->hash);
+			pthread_mutex_destroy(&sh->lock);
+		}
+		mem_free(c);
+	}
+}
+
 /* By name; a new size counts from now on. */
 static struct tls_cache *cache_get(struct span name, size_t size)
 {
