@@ -119,6 +119,7 @@ static bool wire_room(struct exchange *x, struct wire *w, const char **from)
 
 enum fail wire_more(struct exchange *x, struct wire *w, const char **from)
 {
+	*from = NULL;
 	for (;;) {
 		enum fail f = wire_wait(x, w);
 		ssize_t n;
