@@ -11,10 +11,11 @@
  * Time stands still while code runs and jumps to the next thing that is due when every loop waits.
  *
  * Sockets behave as Linux's do (edges are what epoll would report; a close with unread input
- * resets; SO_LINGER 0 resets; SO_ERROR is read once; a FIN is an end after the data before it;
- * EPOLLEXCLUSIVE wakes one). Where Linux leaves a choice (how many bytes, which order, which
- * thread), the seed chooses. What is not modelled ends the world with a message, never with a quiet
- * success.
+ * resets; SO_LINGER 0 resets; what came before a reset can still be read, then ECONNRESET once;
+ * SO_ERROR is read once; a FIN is an end after the data before it; EPOLLEXCLUSIVE wakes one).
+ * sim_pair_test.c holds the same checks against both kernels. Where Linux leaves a choice (how many
+ * bytes, which order, which thread), the seed chooses. What is not modelled ends the world with a
+ * message, never with a quiet success.
  *
  * This file and sim_*.c are linked into the simulator's programs and unit tests only, never into
  * the server. */

@@ -198,7 +198,7 @@ static void ready_rotate(struct sim_epoll *ep)
 
 /* An event without cause: any edge reports all that holds, news or not. EPOLLIN may even be a lie
  * (another reader was faster). */
-static int spurious(struct sim_epoll *ep, struct epoll_event *ev)
+static int spurious(struct sim_epoll *ep, struct epoll_event *ev, int got)
 {
 	uint64_t n = 0, k;
 	struct list *l;
@@ -214,10 +214,13 @@ static int spurious(struct sim_epoll *ep, struct epoll_event *ev)
 			continue;
 		if (mask == EPOLLOUT && (i->events & EPOLLIN) && sim_draw(2))
 			mask |= EPOLLIN;
+		for (int j = 0; j < got; j++)
+			if (ev[j].data.u64 == i->data.u64)
+				mask = 0; /* once is enough */
 		if (!mask)
 			return 0;
 		SIM_LOG("fault: an event without cause");
-		report(ev, i, mask);
+		report(&ev[got], i, mask);
 		return 1;
 	}
 	return 0;
@@ -241,7 +244,7 @@ int sim_epoll_wait(int epfd, struct epoll_event *ev, int n, int timeout_ms)
 			most = MIN_OF(n, (int)sim_between(1, ep->nready));
 		got = events_collect(ep, ev, most);
 		if (got < n && sim_chance(sim.o.faults.spurious_event))
-			got += spurious(ep, ev + got);
+			got += spurious(ep, ev, got);
 	} while (got == 0 && sim.now_us < deadline);
 	events_shuffle(ev, got);
 	if (!got)

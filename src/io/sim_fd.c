@@ -86,12 +86,12 @@ void sim_iov_append(struct sim_bytes *b, const struct iovec *iov, int niov, size
 
 /* ---- the table ---- */
 
-static struct sim_desc **table; /* by fd - SIM_FD_FIRST */
-static unsigned ntable, nopen;
+static struct sim_desc **table;	       /* by fd - SIM_FD_FIRST */
+static unsigned ntable, nopen, lowest; /* below lowest all are taken */
 
 int sim_fd_open(struct sim_desc *d, const struct sim_kind *kind)
 {
-	unsigned i = 0;
+	unsigned i = lowest;
 
 	d->kind = kind;
 	list_init(&d->watchers);
@@ -107,6 +107,7 @@ int sim_fd_open(struct sim_desc *d, const struct sim_kind *kind)
 		memset(table + i, 0, (ntable - i) * sizeof(struct sim_desc *));
 	}
 	table[i] = d;
+	lowest = i + 1;
 	d->id = ++sim.ids;
 	nopen++;
 	d->fd = SIM_FD_FIRST + (int)i;
@@ -145,6 +146,7 @@ int sim_close(int fd)
 	while (!list_empty(&d->watchers))
 		sim_item_free(CONTAINER_OF(d->watchers.next, struct sim_item, of_desc));
 	table[fd - SIM_FD_FIRST] = NULL;
+	lowest = MIN_OF(lowest, (unsigned)(fd - SIM_FD_FIRST));
 	nopen--;
 	d->kind->close(d);
 	return 0;
@@ -224,7 +226,7 @@ void sim_fd_free(void)
 		later_free(CONTAINER_OF(laters.next, struct later, link));
 	mem_plain_free(table);
 	table = NULL;
-	ntable = nopen = 0;
+	ntable = nopen = lowest = 0;
 }
 
 /* ---- calls ---- */

@@ -142,7 +142,7 @@ static void syn_ack_arrives(struct sim_timer *t)
 	struct handshake *h = CONTAINER_OF(t, struct handshake, t);
 	struct sim_end *e = &h->link->end[0];
 
-	if (e->closed) {
+	if (e->closed || e->dead) {
 		handshake_end(h);
 		return;
 	}
@@ -157,7 +157,7 @@ static void connect_fails(struct sim_timer *t)
 {
 	struct handshake *h = CONTAINER_OF(t, struct handshake, t);
 
-	if (!h->link->end[0].closed)
+	if (h->link->end[0].connecting)
 		sim_end_fail(&h->link->end[0], h->err);
 	handshake_end(h);
 }
@@ -168,7 +168,7 @@ static void syn_arrives(struct sim_timer *t)
 	struct sim_end *e = &h->link->end[0];
 	uint64_t back = sim_latency_us();
 
-	if (e->closed) {
+	if (e->closed || e->dead) {
 		handshake_end(h);
 		return;
 	}
@@ -244,7 +244,7 @@ static void told(struct sim_timer *t)
 {
 	struct handshake *h = CONTAINER_OF(t, struct handshake, t);
 
-	if (!h->link->end[0].closed)
+	if (h->link->end[0].connecting)
 		sim_end_established(&h->link->end[0]);
 	handshake_end(h);
 }

@@ -720,6 +720,275 @@ static void datagrams(void)
 	sys->close(b);
 }
 
+/* ---- Unix ---- */
+
+static struct sockaddr_un un = {.sun_family = AF_UNIX};
+
+/* Instead of the listener of run_one. */
+static void unix_listen(void)
+{
+	snprintf(un.sun_path, sizeof(un.sun_path), "/tmp/sluice-sim-test-%d", (int)getpid());
+	sys->close(lis);
+	lis = sys->socket(AF_UNIX, SOCK_STREAM, 0);
+	unlink(un.sun_path);
+	assert_int_equal(sys->bind(lis, (void *)&un, sizeof(un)), 0);
+	assert_int_equal(sys->listen(lis, 2), 0);
+}
+
+static int unix_connect(void)
+{
+	int fd = sys->socket(AF_UNIX, SOCK_STREAM, 0),
+	    r = sys->connect(fd, (void *)&un, sizeof(un));
+
+	if (r < 0)
+		sys->close(fd);
+	return r < 0 ? r : fd;
+}
+
+static void unix_pair(int *a, int *b)
+{
+	unix_listen();
+	*a = unix_connect();
+	assert_true(*a >= 0);
+	*b = sys->accept(lis, NULL, NULL);
+	assert_true(*b >= 0);
+}
+
+static void unix_names(void)
+{
+	struct sockaddr_un name;
+	socklen_t len = sizeof(name), mine;
+	int a, b;
+
+	unix_pair(&a, &b);
+	assert_int_equal(sys->getsockname(b, (void *)&name, &len), 0);
+	assert_int_equal(len, offsetof(struct sockaddr_un, sun_path) + strlen(un.sun_path) + 1);
+	assert_string_equal(name.sun_path, un.sun_path);
+	mine = sizeof(name);
+	assert_int_equal(sys->getpeername(b, (void *)&name, &mine), 0);
+	assert_int_equal(mine, sizeof(sa_family_t)); /* the client has none */
+	len = sizeof(name);
+	assert_int_equal(sys->getpeername(a, (void *)&name, &len), 0);
+	assert_string_equal(name.sun_path, un.sun_path);
+	sys->close(a);
+	sys->close(b);
+	unlink(un.sun_path);
+}
+
+static void unix_closed(void)
+{
+	int a, b;
+
+	unix_pair(&a, &b);
+	watch(b, ET);
+	assert_int_equal(told(b), EPOLLOUT);
+	send_all(a, "bye");
+	assert_int_equal(told(b), EPOLLIN | EPOLLOUT);
+	sys->close(a);
+	assert_int_equal(told(b), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP);
+	assert_send(b, -EPIPE);
+	assert_recv(b, 3);
+	assert_recv(b, 0);
+	assert_int_equal(error_of(b), 0);
+	sys->close(b);
+	unlink(un.sun_path);
+}
+
+static void unix_closed_with_unread(void)
+{
+	int a, b;
+
+	unix_pair(&a, &b);
+	watch(b, ET);
+	send_all(a, "hello");
+	send_all(b, "unread");
+	assert_int_equal(told(b), EPOLLIN | EPOLLOUT);
+	sys->close(a);
+	assert_int_equal(told(b), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP | EPOLLERR);
+	assert_send(b, -EPIPE);
+	assert_recv(b, 5);
+	assert_recv(b, -ECONNRESET);
+	assert_recv(b, 0);
+	sys->close(b);
+	unlink(un.sun_path);
+}
+
+static void unix_half_close(void)
+{
+	int a, b;
+
+	unix_pair(&a, &b);
+	watch(b, ET);
+	assert_int_equal(told(b), EPOLLOUT);
+	assert_int_equal(sys->shutdown(a, SHUT_WR), 0);
+	assert_int_equal(told(b), EPOLLIN | EPOLLOUT | EPOLLRDHUP);
+	assert_recv(b, 0);
+	send_all(b, "answer");
+	settle();
+	assert_recv(a, 6);
+	sys->close(a);
+	sys->close(b);
+	unlink(un.sun_path);
+}
+
+static void unix_nobody(void)
+{
+	int fds[4], n = 0;
+
+	unix_listen();
+	while (n < 4 && (fds[n] = unix_connect()) >= 0)
+		n++;
+	assert_int_equal(n, 3); /* backlog 2, and one */
+	assert_int_equal(fds[n], -EAGAIN);
+	for (int i = 0; i < n; i++)
+		sys->close(fds[i]);
+	sys->close(lis);
+	lis = -1;
+	assert_int_equal(unix_connect(), -ECONNREFUSED);
+	unlink(un.sun_path);
+	strcat(un.sun_path, "-not");
+	assert_int_equal(unix_connect(), -ENOENT);
+}
+
+/* ---- more of TCP ---- */
+
+static void others_port(void)
+{
+	socklen_t len = sizeof(at);
+	int fd = stream();
+
+	assert_int_equal(sys->bind(fd, (void *)&at, len), -EADDRINUSE);
+	sys->close(fd);
+	fd = stream();
+	assert_int_equal(sys->accept(fd, NULL, NULL), -EINVAL);
+	sys->close(fd);
+}
+
+static void still_connecting(void)
+{
+	struct sockaddr_in far = at;
+	int fd = stream();
+
+	if (!simulated)
+		goto end; /* no address of the machine is slow */
+	assert_int_equal(sys->connect(fd, (void *)&far, sizeof(far)), -EINPROGRESS);
+	watch(fd, ET);
+	assert_recv(fd, -EAGAIN);
+	assert_send(fd, -EAGAIN);
+	assert_int_equal(sys->connect(fd, (void *)&far, sizeof(far)), -EALREADY);
+	assert_int_equal(told(fd), EPOLLOUT);
+end:
+	sys->close(fd);
+}
+
+static void six(void)
+{
+	struct sockaddr_in6 sa = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback}, got;
+	socklen_t len = sizeof(sa);
+	int l = sys->socket(AF_INET6, SOCK_STREAM, 0), a = sys->socket(AF_INET6, SOCK_STREAM, 0), b;
+
+	assert_int_equal(sys->bind(l, (void *)&sa, len), 0);
+	assert_int_equal(sys->listen(l, 5), 0);
+	assert_int_equal(sys->getsockname(l, (void *)&sa, &len), 0);
+	assert_int_equal(sys->connect(a, (void *)&sa, len), -EINPROGRESS);
+	settle();
+	b = sys->accept(l, (void *)&got, &len);
+	assert_true(b >= 0);
+	assert_int_equal(len, sizeof(got));
+	assert_memory_equal(&got.sin6_addr, &in6addr_loopback, 16);
+	send_all(b, "six");
+	settle();
+	assert_recv(a, 3);
+	sys->close(a);
+	sys->close(b);
+	sys->close(l);
+}
+
+/* Wildcard listeners; the name that was connected to is the socket's. */
+static void any_address(void)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET}, got;
+	socklen_t len = sizeof(sa);
+	int l = stream(), a = stream(), b;
+
+	assert_int_equal(sys->bind(l, (void *)&sa, len), 0);
+	assert_int_equal(sys->listen(l, 5), 0);
+	assert_int_equal(sys->getsockname(l, (void *)&sa, &len), 0);
+	sa.sin_addr.s_addr = htonl(0x7f000005);
+	assert_int_equal(sys->connect(a, (void *)&sa, len), -EINPROGRESS);
+	settle();
+	b = sys->accept(l, NULL, NULL);
+	assert_true(b >= 0);
+	assert_int_equal(sys->getsockname(b, (void *)&got, &len), 0);
+	assert_memory_equal(&got, &sa, sizeof(sa));
+	sys->close(a);
+	sys->close(b);
+	sys->close(l);
+}
+
+static void bound_before_connecting(void)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000009)}, got;
+	socklen_t len = sizeof(sa);
+	int a = stream(), b;
+
+	assert_int_equal(sys->bind(a, (void *)&sa, len), 0);
+	assert_int_equal(sys->connect(a, (void *)&at, len), -EINPROGRESS);
+	settle();
+	b = sys->accept(lis, (void *)&got, &len);
+	assert_true(b >= 0);
+	assert_int_equal(got.sin_addr.s_addr, sa.sin_addr.s_addr);
+	assert_true(got.sin_port != 0);
+	sys->close(a);
+	sys->close(b);
+}
+
+/* What we sent before their reset came is lost, and nothing is said twice. */
+static void reset_while_sending(void)
+{
+	int a, b;
+
+	pair(&a, &b);
+	watch(a, ET);
+	fill(a);
+	reset_at_close(b);
+	assert_int_equal(told(a), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP | EPOLLERR);
+	assert_recv(a, -ECONNRESET);
+	assert_recv(a, 0);
+	assert_send(a, -EPIPE);
+	sys->close(a);
+}
+
+static void half_closed_and_reset(void)
+{
+	int a, b;
+
+	pair(&a, &b);
+	watch(b, ET);
+	assert_int_equal(sys->shutdown(b, SHUT_WR), 0);
+	settle();
+	reset_at_close(a);
+	assert_int_equal(told(b), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP | EPOLLERR);
+	assert_recv(b, -ECONNRESET);
+	assert_recv(b, 0);
+	sys->close(b);
+}
+
+static void fin_seen_twice(void)
+{
+	int a, b;
+
+	pair(&a, &b);
+	sys->close(a);
+	settle();
+	watch(b, EPOLLIN | EPOLLRDHUP); /* level-triggered: for ever */
+	for (int i = 0; i < 3; i++) {
+		assert_recv(b, 0);
+		assert_int_equal(sys->epoll_wait(ep, &(struct epoll_event){0}, 1, 0), 1);
+	}
+	sys->close(b);
+}
+
 /* ---- running them ---- */
 
 typedef void (*scenario)(void);
@@ -791,6 +1060,19 @@ int main(void)
 		SCENARIO(pipe_full),
 		SCENARIO(eventfd_edges),
 		SCENARIO(datagrams),
+		SCENARIO(unix_names),
+		SCENARIO(unix_closed),
+		SCENARIO(unix_closed_with_unread),
+		SCENARIO(unix_half_close),
+		SCENARIO(unix_nobody),
+		SCENARIO(others_port),
+		SCENARIO(still_connecting),
+		SCENARIO(six),
+		SCENARIO(any_address),
+		SCENARIO(bound_before_connecting),
+		SCENARIO(reset_while_sending),
+		SCENARIO(half_closed_and_reset),
+		SCENARIO(fin_seen_twice),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

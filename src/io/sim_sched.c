@@ -26,7 +26,8 @@ struct sim_thread {
 };
 
 static struct sim_thread threads[THREADS_AT_MOST];
-static unsigned nthreads, nalive;
+static unsigned nthreads, nalive; /* slots in use, threads that have not ended */
+static uint64_t started;
 static _Thread_local struct sim_thread *me;
 
 static struct {
@@ -38,22 +39,34 @@ static struct {
 
 static struct sim_thread *thread_new(void)
 {
-	struct sim_thread *t = &threads[nthreads];
+	struct sim_thread *t = threads;
 
-	if (nthreads == THREADS_AT_MOST)
+	while (t < threads + nthreads && t->state != NONE)
+		t++;
+	if (t == threads + THREADS_AT_MOST)
 		SIM_MODEL("more than %d threads", THREADS_AT_MOST);
+	if (t == threads + nthreads)
+		nthreads++;
 	*t = (struct sim_thread){.state = READY};
 	sem_init(&t->go, 0, 0);
 	for (unsigned i = 0; i < 4; i++)
-		t->rng[i] = sim_scramble(sim_scramble(sim.seed + 1) + nthreads * 4 + i);
-	nthreads++;
+		t->rng[i] = sim_scramble(sim_scramble(sim.seed + 1) + started * 4 + i);
+	started++;
 	nalive++;
 	return t;
+}
+
+/* Its slot is free again. */
+static void thread_drop(struct sim_thread *t)
+{
+	sem_destroy(&t->go);
+	*t = (struct sim_thread){.state = NONE};
 }
 
 void sim_sched_start(void)
 {
 	nthreads = nalive = 0;
+	started = 0;
 	me = thread_new();
 	me->state = RUNNING;
 	me->id = pthread_self();
@@ -64,7 +77,8 @@ void sim_sched_stop(void)
 	if (nalive > 1)
 		sim_broken("progress", "%u threads were left", nalive - 1);
 	for (unsigned i = 0; i < nthreads; i++)
-		sem_destroy(&threads[i].go);
+		if (threads[i].state != NONE)
+			thread_drop(&threads[i]);
 	for (unsigned i = 0; i < BARRIERS_AT_MOST; i++)
 		barriers[i].b = NULL;
 	nthreads = 0;
@@ -225,9 +239,8 @@ void sim_thread_join(pthread_t id)
 {
 	struct sim_thread *t = NULL;
 
-	/* The system uses its names again: the newest is meant. */
 	for (unsigned i = 0; i < nthreads; i++)
-		if (pthread_equal(threads[i].id, id))
+		if (threads[i].state != NONE && pthread_equal(threads[i].id, id))
 			t = &threads[i];
 	if (!t || t == self())
 		SIM_MODEL("thread_join of a thread that is not there");
@@ -237,6 +250,7 @@ void sim_thread_join(pthread_t id)
 		sched_switch();
 	}
 	pthread_join(id, NULL);
+	thread_drop(t);
 }
 
 void sim_barrier_init(pthread_barrier_t *b, unsigned n)

@@ -369,7 +369,9 @@ void sim_end_abort(struct sim_end *e)
 {
 	if (e->dead)
 		return;
-	rst_send(e);
+	if (!e->connecting)
+		rst_send(e);
+	e->connecting = false;
 	e->dead = e->rd_shut = e->wr_shut = true;
 }
 
@@ -381,6 +383,7 @@ void sim_end_close(struct sim_end *e, bool linger0)
 	e->actor = NULL;
 	if (e->dead || e->connecting) {
 		e->dead = true;
+		e->connecting = false;
 	} else if (e->rx.len || linger0) {
 		rst_send(e);
 		e->dead = true;
