@@ -150,6 +150,17 @@ void fail_count(enum fail f)
 		atomic_fetch_add(&spill.n[i], 1);
 }
 
+void fail_counts_fini(void)
+{
+	struct fail_counts *c;
+
+	while ((c = atomic_load(&all)) != NULL) {
+		atomic_store(&all, c->next);
+		mem_free(c);
+	}
+	mine = NULL;
+}
+
 uint64_t fail_total(enum fail f)
 {
 	unsigned i = (unsigned)f < FAIL_COUNT ? f : FAIL_INTERNAL;

@@ -41,3 +41,5 @@ enum fail fail_of_upstream(int err, enum fail on_timeout, enum fail on_end);
 /* Per-thread counters, one per reason; summed over threads on read. */
 void fail_count(enum fail f);
 uint64_t fail_total(enum fail f);
+/* Frees the counters, the caller being the last thread (tests, the simulator). */
+void fail_counts_fini(void);

@@ -1,6 +1,7 @@
 #include "serve/serve.h"
 #include <string.h>
 #include "conf/opener.h"
+#include "net/resolver.h"
 #include "serve/cert_names.h"
 #include "serve/conn.h"
 #include "serve/core.h"
@@ -165,6 +166,7 @@ void serve_thread_stop(void)
 	conns_thread_fini();
 	cert_names_thread_fini();
 	req_thread_fini();
+	resolver_thread_fini();
 	stream_thread_fini();
 	net_thread_leave();
 	snapshot_switch(NULL, io_loop_index());
