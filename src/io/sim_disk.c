@@ -132,11 +132,10 @@ static int walk_link(struct walk *w, const struct sim_node *link, const char *re
 	if (link->n + 1 + n >= sizeof(joined))
 		return -ENAMETOOLONG;
 	memcpy(joined, link->p, link->n);
-	joined[link->n] = '/';
-	memcpy(joined + link->n + 1, rest, n + 1);
+	memcpy(joined + link->n, rest, n + 1); /* empty, or begins with a slash */
 	if (joined[0] == '/')
 		w->at = sim_disk_root();
-	memcpy(w->rest, joined, link->n + n + 2);
+	memcpy(w->rest, joined, link->n + n + 1);
 	return 0;
 }
 

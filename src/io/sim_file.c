@@ -170,10 +170,10 @@ static int open_new(struct sim_node *folder, const char *path, int flags, mode_t
 
 static int open_old(struct sim_node *node, int flags)
 {
-	if (S_ISLNK(node->mode) && !(flags & O_PATH))
-		return -ELOOP; /* O_NOFOLLOW */
 	if ((flags & O_DIRECTORY) && !S_ISDIR(node->mode))
 		return -ENOTDIR;
+	if (S_ISLNK(node->mode) && !(flags & O_PATH))
+		return -ELOOP; /* O_NOFOLLOW */
 	if (S_ISDIR(node->mode) && (flags & O_ACCMODE) != O_RDONLY)
 		return -EISDIR;
 	if ((flags & O_TRUNC) && !(flags & O_PATH))
@@ -342,6 +342,14 @@ int sim_unlink(const char *path)
 	return 0;
 }
 
+static bool holds(const struct sim_node *folder, const struct sim_node *node)
+{
+	for (; node; node = node->parent)
+		if (node == folder)
+			return true;
+	return false;
+}
+
 int sim_rename(const char *from, const char *to)
 {
 	struct sim_node *node, *folder, *old;
@@ -356,6 +364,10 @@ int sim_rename(const char *from, const char *to)
 	old = sim_node_child(folder, name, n);
 	if (old == node)
 		return 0;
+	if (holds(node, folder))
+		return -EINVAL;
+	if (old && holds(old, node))
+		return -ENOTEMPTY;
 	if (old && S_ISDIR(old->mode) != S_ISDIR(node->mode))
 		return S_ISDIR(old->mode) ? -EISDIR : -ENOTDIR;
 	if (old && S_ISDIR(old->mode))
