@@ -150,6 +150,7 @@ static MAY_SUSPEND enum fail h1_send_interim(struct h1_client *h, struct span te
 	h->interim = true;
 	co_waitq_init(&h->interim_done);
 	f = h1_send_bytes(&s);
+	h->req.header_bytes += text.n;
 	h->interim = false;
 	h->torn = f != FAIL_OK;
 	co_waitq_wake_all(&h->interim_done, 0);
@@ -306,7 +307,7 @@ static enum fail h1_head(struct req *r, struct resp *resp, bool has_body)
 	h->out_len = (size_t)(p - h->out);
 	h->out_cap = room;
 	BUG_ON(h->out_len > room);
-	r->header_bytes = h->out_len;
+	r->header_bytes += h->out_len; /* besides 100 (Continue) */
 	return FAIL_OK;
 }
 

@@ -142,7 +142,7 @@ struct req {
 				   */
 	void (*tunnel_ended)(struct req *r,
 			     struct tunnel *t); /* proxy: counts and frees its side; may be NULL */
-	uint64_t header_bytes;			/* bytes of the head that went out */
+	uint64_t header_bytes;			/* bytes of heads that went out, interim ones too */
 };
 
 #define REQ_OF_VARS(v) CONTAINER_OF(v, struct req, vars)
