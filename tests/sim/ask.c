@@ -13,7 +13,8 @@ struct ask *ask_new(const struct route *r, enum ask_kind kind, const char *metho
 	struct ask *a = calloc(1, sizeof(*a));
 
 	BUG_ON(!a || nasks == ASKS_MAX);
-	*a = (struct ask){.id = nasks + 1, .kind = kind, .route = r, .method = method, .status = 200};
+	*a = (struct ask){
+		.id = nasks + 1, .kind = kind, .route = r, .method = method, .status = 200};
 	a->upload = -1;
 	a->seen_try = -1;
 	asks[nasks++] = a;
@@ -80,18 +81,21 @@ static void try_check_repeat(const struct ask *a, const struct ask_try *t)
 	if (try_replayable(a, t))
 		return;
 	if (ask_is_unsafe(a) && !(next & NEXT_NON_IDEMPOTENT))
-		sim_broken("repeat-unsafe", "%s of request %u came again, though server %u.%u had read it",
+		sim_broken("repeat-unsafe",
+			   "%s of request %u came again, though server %u.%u had read it",
 			   a->method, a->id, t->group, t->server);
 	if (next & NEXT_OFF)
-		sim_broken("repeat", "request %u came again, though proxy_next_upstream is off", a->id);
+		sim_broken("repeat", "request %u came again, though proxy_next_upstream is off",
+			   a->id);
 	if (world.destructive)
 		return;
 	if (!t->bits)
-		sim_broken("repeat", "request %u came again, though server %u.%u answered it", a->id, t->group,
-			   t->server);
+		sim_broken("repeat", "request %u came again, though server %u.%u answered it",
+			   a->id, t->group, t->server);
 	if ((next & t->bits) != t->bits)
-		sim_broken("repeat", "request %u came again, though proxy_next_upstream (%#x) has no %#x", a->id,
-			   next, t->bits);
+		sim_broken("repeat",
+			   "request %u came again, though proxy_next_upstream (%#x) has no %#x",
+			   a->id, next, t->bits);
 }
 
 static void try_check_number(const struct ask *a)
@@ -105,7 +109,8 @@ static void try_check_number(const struct ask *a)
 	for (unsigned i = 0; i < a->ntries; i++)
 		counted += !try_replayable(a, &a->tries[i]);
 	if (counted > most)
-		sim_broken("tries", "request %u was tried %u times (at most %u)", a->id, counted, most);
+		sim_broken("tries", "request %u was tried %u times (at most %u)", a->id, counted,
+			   most);
 }
 
 struct ask_try *ask_try_begin(struct ask *a, unsigned group, unsigned server, bool fresh)
@@ -156,12 +161,13 @@ static void check_own(struct ask *a)
 {
 	a->own = true;
 	if (!status_is_own(a->got_status))
-		sim_broken("answer", "request %u: status %d without a server's id", a->id, a->got_status);
+		sim_broken("answer", "request %u: status %d without a server's id", a->id,
+			   a->got_status);
 	if (a->route->intercept && a->ntries)
 		return;
 	if (ask_is_sure(a))
-		sim_broken("unanswered", "request %u (%s %s) got %d from the proxy", a->id, a->method,
-			   a->target, a->got_status);
+		sim_broken("unanswered", "request %u (%s %s) got %d from the proxy", a->id,
+			   a->method, a->target, a->got_status);
 }
 
 /* Whose answer is it, and may it be seen? */
@@ -173,10 +179,11 @@ static void check_try(struct ask *a, const struct parse *p)
 	if (nth >= a->ntries)
 		sim_broken("mixed", "request %u: the answer of a try that was not", a->id);
 	if (nth + 1 != a->ntries)
-		sim_broken("mixed", "request %u: the answer of try %u, after another one", a->id, (unsigned)nth);
+		sim_broken("mixed", "request %u: the answer of try %u, after another one", a->id,
+			   (unsigned)nth);
 	if (!t->clean || t->status != a->got_status)
-		sim_broken("answer", "request %u: %d, but the server said %d%s", a->id, a->got_status, t->status,
-			   t->clean ? "" : ", and not in clean words");
+		sim_broken("answer", "request %u: %d, but the server said %d%s", a->id,
+			   a->got_status, t->status, t->clean ? "" : ", and not in clean words");
 	a->seen_try = (int)nth;
 }
 
@@ -203,14 +210,16 @@ enum parse_framing ask_check_head(struct ask *a, const struct parse *p, int64_t 
 		sim_broken("framing", "request %u: the answer's length is said twice", a->id);
 	if (head_field(p, "X-Id", &v)) {
 		if (head_number(p, "X-Id", 0) != a->id)
-			sim_broken("mixed", "request %u got the answer of %.*s", a->id, SPAN_ARG(v));
+			sim_broken("mixed", "request %u got the answer of %.*s", a->id,
+				   SPAN_ARG(v));
 		if (a->kind == ASK_PROXIED || a->kind == ASK_TUNNEL)
 			check_try(a, p);
 		else if (a->got_status != a->status)
-			sim_broken("answer", "request %u: %d, not %d", a->id, a->got_status, a->status);
+			sim_broken("answer", "request %u: %d, not %d", a->id, a->got_status,
+				   a->status);
 		if (*length >= 0 && a->got_status != 304 && *length != answer_length(a))
-			sim_broken("answer", "request %u: length %lld, not %lld", a->id, (long long)*length,
-				   (long long)answer_length(a));
+			sim_broken("answer", "request %u: length %lld, not %lld", a->id,
+				   (long long)*length, (long long)answer_length(a));
 	} else {
 		check_own(a);
 	}
@@ -241,10 +250,11 @@ void ask_check_data(struct ask *a, struct span data)
 	if (a->kind == ASK_RETURN) {
 		check_text(a, data);
 	} else {
-		right = bytes_check(ask_answer_key(a, (unsigned)MAX_OF(a->seen_try, 0)), at, data.p, data.n);
+		right = bytes_check(ask_answer_key(a, (unsigned)MAX_OF(a->seen_try, 0)), at, data.p,
+				    data.n);
 		if (right < data.n)
-			sim_broken("body-down", "request %u: byte %llu of the answer is wrong", a->id,
-				   (unsigned long long)at + right);
+			sim_broken("body-down", "request %u: byte %llu of the answer is wrong",
+				   a->id, (unsigned long long)at + right);
 	}
 	a->got_body += (int64_t)data.n;
 	if (a->got_body > answer_length(a))
@@ -265,8 +275,8 @@ void ask_check_end(struct ask *a, bool whole)
 			   (long long)a->got_body, (long long)answer_length(a));
 	a->got_whole = false;
 	if (ask_is_sure(a) && !(t && t->cut))
-		sim_broken("unanswered", "request %u: only %lld of %lld bytes", a->id, (long long)a->got_body,
-			   (long long)answer_length(a));
+		sim_broken("unanswered", "request %u: only %lld of %lld bytes", a->id,
+			   (long long)a->got_body, (long long)answer_length(a));
 }
 
 void ask_lost(struct ask *a, const char *how)
@@ -277,7 +287,8 @@ void ask_lost(struct ask *a, const char *how)
 	sim_note("request %u is not answered: %s%s%s", a->id, how, a->excuse ? ", excused: " : "",
 		 a->excuse ? a->excuse : "");
 	if (a->begun && ask_is_sure(a))
-		sim_broken("unanswered", "request %u (%s %s): %s", a->id, a->method, a->target, how);
+		sim_broken("unanswered", "request %u (%s %s): %s", a->id, a->method, a->target,
+			   how);
 }
 
 /* ---- the end ---- */
@@ -308,7 +319,8 @@ static int64_t log_time_ms(struct span s)
 
 	if (dot < 0)
 		return -1;
-	return log_number(span_cut(s, 0, (size_t)dot)) * 1000 + log_number(span_cut(s, (size_t)dot + 1, s.n));
+	return log_number(span_cut(s, 0, (size_t)dot)) * 1000 +
+	       log_number(span_cut(s, (size_t)dot + 1, s.n));
 }
 
 static void check_line(struct ask *a, const struct log_words *w)
@@ -320,8 +332,8 @@ static void check_line(struct ask *a, const struct log_words *w)
 	if (a->lines > 1)
 		sim_broken("log", "request %u has %u lines", a->id, a->lines);
 	if (a->got_status && status != a->got_status && a->got_status != 101)
-		sim_broken("log", "request %u: the log says %lld, the client saw %d", a->id, (long long)status,
-			   a->got_status);
+		sim_broken("log", "request %u: the log says %lld, the client saw %d", a->id,
+			   (long long)status, a->got_status);
 	if (!a->got_whole || a->kind == ASK_TUNNEL)
 		return;
 	if (log_number(w->bytes) != a->got_wire)
@@ -362,7 +374,8 @@ void asks_check_all(void)
 {
 	for (unsigned i = 0; i < nasks; i++)
 		if (asks[i]->begun && !asks[i]->ended)
-			sim_broken("stuck", "request %u was neither answered nor given up", asks[i]->id);
+			sim_broken("stuck", "request %u was neither answered nor given up",
+				   asks[i]->id);
 }
 
 struct ask_counts asks_counted(void)

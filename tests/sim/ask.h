@@ -21,7 +21,7 @@ struct ask_try {
 	bool until_close; /* the connection's end is the body's */
 	bool cut;	  /* ... and it came too early: nobody can tell */
 	int64_t written;  /* bytes of the answer that left the server */
-	unsigned bits;	  /* NEXT_* that all must be configured for another try; 0: none may follow */
+	unsigned bits; /* NEXT_* that all must be configured for another try; 0: none may follow */
 	uint64_t read_us; /* when the request was read to its end; 0: not */
 	bool hung;	  /* no byte of an answer ever came */
 };
@@ -35,7 +35,7 @@ struct ask {
 	int status; /* of the honest answer */
 	int64_t length, upload;
 	int64_t tunnel_up; /* bytes that the client sends through a tunnel */
-	int64_t from; /* of a file: the first byte that is asked for */
+	int64_t from;	   /* of a file: the first byte that is asked for */
 	unsigned file;
 	bool chunked, expect, bad_body;
 	const char *excuse; /* why it need not be answered; NULL: it must be */
@@ -43,8 +43,8 @@ struct ask {
 	unsigned ntries;
 	/* what the client saw */
 	bool begun, sent, ended;
-	bool own;      /* the answer is the proxy's */
-	int seen_try;  /* whose answer it is; -1: none yet */
+	bool own;     /* the answer is the proxy's */
+	int seen_try; /* whose answer it is; -1: none yet */
 	int got_status;
 	int64_t got_body, got_wire;
 	bool got_whole, got_chunked;

@@ -30,10 +30,11 @@ static void client_head(struct client *c, struct ask *a, struct text *h)
 	if (c->port == PORT_PROXY && c->sending == 0)
 		text_printf(h, "PROXY TCP4 192.0.2.%u 192.0.2.1 %u 80\r\n", 1 + c->index % 200,
 			    1000 + c->index);
-	text_printf(h, "%s %s%s HTTP/1.%d\r\nHost: sim\r\nX-Id: %u\r\n", a->method, client_target_host(c),
-		    a->target, c->http10 ? 0 : 1, a->id);
+	text_printf(h, "%s %s%s HTTP/1.%d\r\nHost: sim\r\nX-Id: %u\r\n", a->method,
+		    client_target_host(c), a->target, c->http10 ? 0 : 1, a->id);
 	if (a->id % 7 == 0)
-		text_printf(h, "Connection: X-Hop%s\r\nX-Hop: 1\r\n", c->http10 ? ", keep-alive" : "");
+		text_printf(h, "Connection: X-Hop%s\r\nX-Hop: 1\r\n",
+			    c->http10 ? ", keep-alive" : "");
 	else if (a->kind == ASK_TUNNEL)
 		text_printf(h, "Connection: upgrade\r\nUpgrade: websocket\r\n");
 	else if (c->http10)
@@ -77,7 +78,7 @@ static void client_make_feed(struct client *c, struct ask *a)
 	if (sim_chance(3000))
 		f->trailer = "X-Trailer: client\r\n";
 	if (a->bad_body)
-		f->bad_chunk = (int64_t)sim_draw((uint64_t)a->upload + 1);
+		f->bad_chunk = (int64_t)sim_draw((uint64_t)a->upload);
 }
 
 static void client_make_raw(struct client *c)
@@ -103,7 +104,8 @@ static bool client_next_feed(struct client *c)
 	}
 	if (c->sending >= c->nasks || c->closes || c->half)
 		return false;
-	if (!c->pipeline && (c->sending != c->reading || sim_now_us() < c->answered_us + c->think_us))
+	if (!c->pipeline && c->sending &&
+	    (c->sending != c->reading || sim_now_us() < c->answered_us + c->think_us))
 		return false;
 	client_make_feed(c, c->asks[c->sending]);
 	return true;
@@ -114,8 +116,8 @@ static bool client_next_feed(struct client *c)
 static void client_doom(struct client *c)
 {
 	sim_timer_stop(&c->doom_timer.t);
-	sim_note("client %u: doom %d after %llu sent, %llu read", c->index, c->doom, (unsigned long long)c->sent,
-		 (unsigned long long)c->got);
+	sim_note("client %u: doom %d after %llu sent, %llu read", c->index, c->doom,
+		 (unsigned long long)c->sent, (unsigned long long)c->got);
 	switch (c->doom) {
 	case DOOM_RESET:
 	case DOOM_CLOSE:
@@ -179,7 +181,8 @@ static size_t client_allowance(struct client *c, size_t n)
 		n = (size_t)(c->stop_at - c->sent);
 	if (c->step && n > c->step)
 		n = c->step;
-	if (c->doom_sent >= 0 && !c->half && c->doom != DOOM_NONE && (int64_t)(c->sent + n) > c->doom_sent)
+	if (c->doom_sent >= 0 && !c->half && c->doom != DOOM_NONE &&
+	    (int64_t)(c->sent + n) > c->doom_sent)
 		n = (size_t)(c->doom_sent - (int64_t)c->sent);
 	if (!c->may_send_body && c->feed.out + (int64_t)n > (int64_t)c->feed.head.n)
 		n = (size_t)((int64_t)c->feed.head.n - c->feed.out);
@@ -338,7 +341,8 @@ static void client_upgraded(struct client *c)
 static void client_check_raw(struct client *c, int status)
 {
 	if (status < 400 || status > 599)
-		sim_broken("malformed", "client %u: \"%.60s\" was answered with %d", c->index, c->raw, status);
+		sim_broken("malformed", "client %u: \"%.60s\" was answered with %d", c->index,
+			   c->raw, status);
 	client_end(c, "refused as it should be", false);
 }
 
@@ -358,7 +362,8 @@ static bool client_got_head(struct client *c)
 		return false;
 	}
 	if (c->reading >= c->sending + c->feed_ready)
-		sim_broken("answer", "client %u: %d for a request that was not made", c->index, (int)status);
+		sim_broken("answer", "client %u: %d for a request that was not made", c->index,
+			   (int)status);
 	a = c->asks[c->reading];
 	if (status == 101) {
 		client_upgraded(c);
@@ -546,7 +551,8 @@ static void client_begin(struct sim_timer *t)
 	}
 	c->connected = true;
 	nconnected++;
-	sc = sim_connect((struct sockaddr *)&from, (struct sockaddr *)&to, sizeof(to), &client_ops, c);
+	sc = sim_connect((struct sockaddr *)&from, (struct sockaddr *)&to, sizeof(to), &client_ops,
+			 c);
 	link_init(&c->link, sc, c->port == PORT_TLS);
 	if (c->doom != DOOM_NONE && c->doom_us)
 		sim_timer_start(&c->doom_timer.t, sim_now_us() + c->doom_us);
@@ -587,7 +593,8 @@ struct client *client_new(void)
 	return c;
 }
 
-struct ask *client_ask(struct client *c, const struct route *r, enum ask_kind kind, const char *method)
+struct ask *client_ask(struct client *c, const struct route *r, enum ask_kind kind,
+		       const char *method)
 {
 	struct ask *a = ask_new(r, kind, method);
 
@@ -625,7 +632,8 @@ void clients_leaving(void)
 		for (unsigned i = c->reading; i < c->nasks; i++) {
 			struct ask *a = c->asks[i];
 
-			if (i > c->reading || !a->sent || a->sent_us > safe || world.setup.shutdown_timeout)
+			if (i > c->reading || !a->sent || a->sent_us > safe ||
+			    world.setup.shutdown_timeout)
 				ask_excuse(a, "shutdown");
 		}
 	}

@@ -33,20 +33,19 @@ struct client {
 	uint64_t after_us; /* when it begins, after the worker serves */
 	bool pipeline;	   /* requests are sent without waiting for answers */
 	bool http10, absolute;
-	unsigned think_us; /* between an answer and the next request */
+	unsigned think_us;  /* between an answer and the next request */
 	size_t step, rstep; /* bytes at a time; 0: as many as go */
 	unsigned pause_us, rpause_us;
 	enum doom doom;
 	int64_t doom_sent, doom_read; /* bytes after which; -1: no */
 	uint64_t doom_us;	      /* time after which; 0: no */
-	const char *raw; /* sent as it is in place of requests: must be refused */
-	bool silent;	 /* sends nothing (more): a time-out of the worker must end it */
+	const char *raw;	      /* sent as it is in place of requests: must be refused */
+	bool silent;	  /* sends nothing (more): a time-out of the worker must end it */
 	uint64_t stop_at; /* silent: bytes of all it sends before */
 	/* internal */
 	struct link link;
 	struct feed feed;
-	bool feed_ready, may_send_body, want_100, connected, read_paused, send_paused, half,
-		deaf;
+	bool feed_ready, may_send_body, want_100, connected, read_paused, send_paused, half, deaf;
 	bool tunnelled, leaving, done, closes;
 	unsigned sending, reading;
 	struct parse in;
@@ -56,7 +55,8 @@ struct client {
 };
 
 struct client *client_new(void); /* plain, patient */
-struct ask *client_ask(struct client *c, const struct route *r, enum ask_kind kind, const char *method);
+struct ask *client_ask(struct client *c, const struct route *r, enum ask_kind kind,
+		       const char *method);
 /* An upload for the last ask; a length and framing. */
 void client_upload(struct client *c, int64_t length, bool chunked);
 void client_start(struct client *c);

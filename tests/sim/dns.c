@@ -28,7 +28,8 @@ static void dns_send(struct sim_timer *t)
 	struct dns_answer *a = CONTAINER_OF(t, struct dns_answer, timer);
 	struct sockaddr_in from = setup_dns_addr();
 
-	sim_datagram_send((struct sockaddr *)&from, a->p, a->n, (struct sockaddr *)&a->to, a->tolen);
+	sim_datagram_send((struct sockaddr *)&from, a->p, a->n, (struct sockaddr *)&a->to,
+			  a->tolen);
 	free(a);
 }
 

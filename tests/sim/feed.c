@@ -48,7 +48,7 @@ static void feed_stage_body(struct feed *f)
 		return;
 	}
 	if (f->framing == FEED_CHUNKED) {
-		bool bad = f->bad_chunk >= 0 && f->done >= f->bad_chunk;
+		bool bad = f->bad_chunk >= 0 && f->done + (int64_t)k > f->bad_chunk;
 
 		snprintf(line, sizeof(line),
 			 bad		 ? "%zxq\r\n"

@@ -15,7 +15,7 @@ struct feed {
 	bool extensions;     /* chunks have them */
 	const char *trailer; /* "Name: value\r\n" or NULL; chunked only */
 	const char *after;   /* what follows the message though it should not; NULL: nothing */
-	int64_t bad_chunk;   /* the chunk that begins here has a broken size; -1: none */
+	int64_t bad_chunk;   /* the chunk with this byte has a broken size; -1: none */
 	int64_t cut;	     /* the message ends after so many bytes of all; -1: it does not */
 	/* internal */
 	int phase;

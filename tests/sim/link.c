@@ -28,7 +28,8 @@ static int rand_status(void)
 	return 1;
 }
 
-static const RAND_METHOD rand_method = {.bytes = rand_bytes, .pseudorand = rand_bytes, .status = rand_status};
+static const RAND_METHOD rand_method = {
+	.bytes = rand_bytes, .pseudorand = rand_bytes, .status = rand_status};
 
 void link_seed(uint64_t seed)
 {

@@ -35,7 +35,21 @@ static const char usage[] =
 
 static void parse_options(int argc, char **argv)
 {
-	enum { SEED, WORLDS, MINUTES, FIRST, SCENARIO, REGRESSIONS, JOBS, LIMIT, FAILURES, TRACE, TWICE, LIST, QUIET };
+	enum {
+		SEED,
+		WORLDS,
+		MINUTES,
+		FIRST,
+		SCENARIO,
+		REGRESSIONS,
+		JOBS,
+		LIMIT,
+		FAILURES,
+		TRACE,
+		TWICE,
+		LIST,
+		QUIET
+	};
 	static const struct option table[] = {
 		{"seed", 1, NULL, SEED},	 {"worlds", 1, NULL, WORLDS},
 		{"minutes", 1, NULL, MINUTES},	 {"first", 1, NULL, FIRST},
@@ -143,7 +157,10 @@ static bool next_regression(struct run *run, void *arg)
 
 static int run_many(void)
 {
-	struct runner r = {.jobs = opt.jobs, .limit_s = opt.limit_s, .failures_max = opt.failures, .quiet = opt.quiet};
+	struct runner r = {.jobs = opt.jobs,
+			   .limit_s = opt.limit_s,
+			   .failures_max = opt.failures,
+			   .quiet = opt.quiet};
 	uint64_t seed = opt.first ? opt.first : (uint64_t)time(NULL) * 1000, n = 0;
 
 	until = time(NULL) + opt.minutes * 60;
@@ -166,7 +183,8 @@ static int run_many(void)
 		runner_run(&r, next_random, &seed);
 	}
 	if (opt.quiet)
-		printf("%u worlds, %u failed%s%s\n", r.worlds, r.failures, r.failures ? ": " : "", r.broken);
+		printf("%u worlds, %u failed%s%s\n", r.worlds, r.failures, r.failures ? ": " : "",
+		       r.broken);
 	return r.failures ? 1 : 0;
 }
 
@@ -178,10 +196,11 @@ static int run_one(void)
 
 	world.o.trace = opt.trace;
 	rc = run_here(&run, &x);
-	printf("seed %llu holds: %u requests, %u answered, %u by the proxy, %u lost, %.3f virtual seconds, fingerprint "
+	printf("seed %llu holds: %u requests, %u answered, %u by the proxy, %u lost, %.3f virtual "
+	       "seconds, fingerprint "
 	       "%016llx\n",
-	       (unsigned long long)opt.seed, x.asked, x.whole, x.own, x.lost, (double)x.virtual_us / 1e6,
-	       (unsigned long long)x.fingerprint);
+	       (unsigned long long)opt.seed, x.asked, x.whole, x.own, x.lost,
+	       (double)x.virtual_us / 1e6, (unsigned long long)x.fingerprint);
 	fflush(stdout);
 	_exit(rc); /* what the libraries keep is not ours to free */
 }
@@ -194,7 +213,8 @@ static bool next_same(struct run *run, void *arg)
 
 static int run_twice(void)
 {
-	struct runner a = {.jobs = 1, .limit_s = opt.limit_s, .failures_max = 1, .quiet = true}, b = a;
+	struct runner a = {.jobs = 1, .limit_s = opt.limit_s, .failures_max = 1, .quiet = true},
+		      b = a;
 
 	opt.worlds = 1;
 	runner_run(&a, next_same, NULL);

@@ -2,11 +2,12 @@
 #include "memory.h"
 #include "base/pool.h"
 #include "client.h"
+#include "leaks.h"
 #include "server.h"
 #include "world.h"
 
 #define SAMPLE_US 5000
-#define STACKLESS 40000 /* bytes of a connection's structs, heads, log lines, pieces in hand */
+#define STACKLESS 40000	 /* bytes of a connection's structs, heads, log lines, pieces in hand */
 #define SHARED	  600000 /* tables, caches, log buffers, blocks of a thread */
 
 static struct mem_out begin, serving;
@@ -41,8 +42,9 @@ static void memory_sample(struct sim_timer *t)
 	size_t now = mem_out().bytes, most = memory_ceiling();
 
 	if (now > most)
-		sim_broken("memory", "%zu bytes with %u clients and %u connections to servers (at most %zu)", now,
-			   clients_connected(), servers_connected(), most);
+		sim_broken("memory",
+			   "%zu bytes with %u clients and %u connections to servers (at most %zu)",
+			   now, clients_connected(), servers_connected(), most);
 	if (world.clients_left && !world.ending)
 		sim_timer_start(&sampler, sim_now_us() + SAMPLE_US);
 }
@@ -64,14 +66,17 @@ void memory_check_rest(void)
 	size_t now = mem_out().bytes;
 
 	if (now > serving.bytes * (1 + (world.reloads > 0)) + world.setup.nthreads * SHARED)
-		sim_broken("memory", "%zu bytes at rest, %zu before the first client", now, serving.bytes);
+		sim_broken("memory", "%zu bytes at rest, %zu before the first client", now,
+			   serving.bytes);
 }
 
 void memory_check_end(void)
 {
 	struct mem_out now = mem_out();
 
-	if (now.objects != begin.objects)
-		sim_broken("leak", "%zd objects, %zd bytes are left", now.objects - begin.objects,
-			   now.bytes - begin.bytes);
+	if (now.objects == begin.objects)
+		return;
+	leaks_print();
+	sim_broken("leak", "%zd objects, %zd bytes are left", now.objects - begin.objects,
+		   now.bytes - begin.bytes);
 }

@@ -38,7 +38,8 @@ static int sim_read_file(struct opener *op, struct span path, struct arena *a, s
 	return text->p ? 0 : -ENOMEM;
 }
 
-static int sim_glob(struct opener *op, struct span pattern, struct arena *a, struct span **paths, size_t *n)
+static int sim_glob(struct opener *op, struct span pattern, struct arena *a, struct span **paths,
+		    size_t *n)
 {
 	*paths = NULL;
 	*n = 0;
@@ -116,12 +117,26 @@ static int sim_opener_listen(struct opener *op, const struct listen_spec *spec, 
 
 	if (fd >= 0)
 		return fd;
-	return sim_open_listener((const struct sockaddr *)&spec->sa, spec->salen, MAX_OF(spec->backlog, 511));
+	return sim_open_listener((const struct sockaddr *)&spec->sa, spec->salen,
+				 MAX_OF(spec->backlog, 511));
 }
 
 static int sim_make_dir(struct opener *op, struct span path)
 {
-	return 0;
+	char name[128];
+	int r = -ENAMETOOLONG;
+
+	if (!span_to_cstr(path, name, sizeof(name)))
+		return r;
+	for (size_t i = 1; i <= path.n; i++) {
+		if (name[i] && name[i] != '/')
+			continue;
+		name[i] = 0;
+		r = sys->mkdir(name, 0700);
+		if (i < path.n)
+			name[i] = '/';
+	}
+	return r == -EEXIST ? 0 : r;
 }
 
 /* "N.sim" is 10.1.0.N. */

@@ -1,11 +1,13 @@
 #include "oracle_time.h"
 #include "client.h"
 
-/* now lies between `early` before and `late` after the moment at which timeout_ms since `since` end. */
+/* now lies between `early` before and `late` after the moment at which timeout_ms since `since`
+ * end. */
 static void time_check(struct client *c, const char *what, uint64_t since, unsigned timeout_ms)
 {
 	uint64_t due = since + timeout_ms * 1000ull, now = sim_now_us();
-	uint64_t early = world_latency_us() + 2000, late = 2 * world_latency_us() + 2000 + world.slack_us;
+	uint64_t early = world_latency_us() + 2000,
+		 late = 2 * world_latency_us() + 2000 + world.slack_us;
 
 	if (now + early < due)
 		sim_broken("deadline", "client %u: %s came %llu ms too early", c->index, what,
@@ -23,8 +25,8 @@ void time_check_answer(struct client *c, struct ask *a)
 		return;
 	if (a->got_status == 408 && c->silent)
 		time_check(c, "client_body_timeout", c->last_sent_us, world.setup.body_timeout);
-	if (a->got_status == 504 && a->ntries == 1 && t->hung && t->read_us && a->upload < 1000 && !c->rstep &&
-	    !c->tunnelled)
+	if (a->got_status == 504 && a->ntries == 1 && t->hung && t->read_us && a->upload < 1000 &&
+	    !c->rstep && !c->tunnelled)
 		time_check(c, "proxy_read_timeout", t->read_us, world.setup.read_timeout);
 }
 

@@ -29,11 +29,13 @@ static void draw_benign(struct sim_faults *f)
 
 static void draw_destructive(struct sim_faults *f)
 {
-	unsigned *const rare[] = {&f->reset, &f->refuse, &f->hang, &f->unreachable, &f->emfile,
-				  &f->enobufs, &f->disk_full, &f->disk_error, &f->alloc};
+	unsigned *const rare[] = {&f->reset,	   &f->refuse,	   &f->hang,
+				  &f->unreachable, &f->emfile,	   &f->enobufs,
+				  &f->disk_full,   &f->disk_error, &f->alloc};
 
 	for (unsigned i = 0, n = 1 + (unsigned)sim_draw(3); i < n; i++)
-		*rare[sim_draw(sizeof(rare) / sizeof(*rare))] = 1 + (unsigned)sim_draw(sim_chance(3000) ? 1000 : 50);
+		*rare[sim_draw(sizeof(rare) / sizeof(*rare))] =
+			1 + (unsigned)sim_draw(sim_chance(3000) ? 1000 : 50);
 	if (sim_chance(2000))
 		f->clock_jump = (unsigned)sim_draw(3000);
 }
@@ -56,7 +58,7 @@ static void draw_upload(struct client *c, struct ask *a)
 {
 	client_upload(c, (int64_t)draw_size(), !c->http10 && sim_chance(4000));
 	a->expect = !c->http10 && sim_chance(2000);
-	if (a->chunked && sim_chance(400)) {
+	if (a->chunked && a->upload > 0 && sim_chance(400)) {
 		a->bad_body = true;
 		ask_excuse(a, "a bad chunk");
 	}
@@ -64,9 +66,10 @@ static void draw_upload(struct client *c, struct ask *a)
 
 static void draw_proxied(struct client *c, const struct route *r)
 {
-	static const char *const methods[] = {"GET", "GET", "GET", "HEAD", "POST", "POST", "PUT", "DELETE",
-					      "PATCH", "OPTIONS", "PURGE", "LOCK"};
-	struct ask *a = client_ask(c, r, ASK_PROXIED, methods[sim_draw(sizeof(methods) / sizeof(*methods))]);
+	static const char *const methods[] = {"GET", "GET",    "GET",	"HEAD",	   "POST",  "POST",
+					      "PUT", "DELETE", "PATCH", "OPTIONS", "PURGE", "LOCK"};
+	struct ask *a = client_ask(c, r, ASK_PROXIED,
+				   methods[sim_draw(sizeof(methods) / sizeof(*methods))]);
 
 	draw_answer(a);
 	if (r->kind == ROUTE_NAME)
@@ -169,7 +172,8 @@ static const char *const malformed[] = {
 	"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
 	"GET / HTTP/3.7\r\nHost: a\r\n\r\n",
 	"GET /../../etc HTTP/1.1\r\nHost: a\r\n\r\n",
-	"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+	"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: "
+	"chunked\r\n\r\n0\r\n\r\n",
 	"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
 	"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
 	"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x10\r\n\r\n",
@@ -267,7 +271,8 @@ static void draw_events(void)
 /* Before there is a stream of draws. */
 static void draw_kernel(void)
 {
-	static const unsigned latencies[] = {0, 50, 1000, 20000}, buffers[] = {2048, 8192, 65536, 1 << 20};
+	static const unsigned latencies[] = {0, 50, 1000, 20000},
+			      buffers[] = {2048, 8192, 65536, 1 << 20};
 	uint64_t h = bytes_key(BYTES_FILE, world.o.seed, 1);
 
 	world.o.latency_max_us = latencies[h % 4];

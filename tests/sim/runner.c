@@ -124,11 +124,11 @@ static void report_failure(struct runner *r, const struct job *j, int status)
 	r->failures++;
 	name_failure(r, text ? text : "", status);
 	if (!r->quiet) {
-		printf("\n---- FAILED: %s: world %s, seed %llu ----\n%s", r->broken, j->run.scenario,
-		       (unsigned long long)j->run.seed,
+		printf("\n---- FAILED: %s: world %s, seed %llu ----\n%s", r->broken,
+		       j->run.scenario, (unsigned long long)j->run.seed,
 		       text && !strstr(text, "Sanitizer") ? tail_of(text, n) : text);
-		printf("---- again: ./dev sim --scenario %s --seed %llu [--trace]\n", j->run.scenario,
-		       (unsigned long long)j->run.seed);
+		printf("---- again: ./dev sim --scenario %s --seed %llu [--trace]\n",
+		       j->run.scenario, (unsigned long long)j->run.seed);
 		fflush(stdout);
 	}
 	free(text);
@@ -159,10 +159,12 @@ static void progress(struct runner *r, bool last)
 		return;
 	shown = now;
 	s = (double)(now.tv_sec - began.tv_sec) + (double)(now.tv_nsec - began.tv_nsec) / 1e9;
-	printf("%u worlds (%.1f/s), %u failed; %.1f virtual hours; %u requests: %u answered, %u by the proxy, "
+	printf("%u worlds (%.1f/s), %u failed; %.1f virtual hours; %u requests: %u answered, %u by "
+	       "the proxy, "
 	       "%u lost; %u tries\n",
-	       r->worlds, r->worlds / (s > 0.01 ? s : 0.01), r->failures, (double)r->sum.virtual_us / 3.6e9,
-	       r->sum.asked, r->sum.whole, r->sum.own, r->sum.lost, r->sum.tries);
+	       r->worlds, r->worlds / (s > 0.01 ? s : 0.01), r->failures,
+	       (double)r->sum.virtual_us / 3.6e9, r->sum.asked, r->sum.whole, r->sum.own,
+	       r->sum.lost, r->sum.tries);
 	fflush(stdout);
 }
 

@@ -3,7 +3,8 @@
 #include <string.h>
 #include "random.h"
 
-static const struct scenario random_scenario = {"random", "everything is drawn from the seed", world_random};
+static const struct scenario random_scenario = {"random", "everything is drawn from the seed",
+						world_random};
 
 const struct scenario *const scenarios[] = {&random_scenario, &scenario_plain, NULL};
 

@@ -144,7 +144,8 @@ static unsigned status_bits(int status)
 
 static bool try_has_body(const struct sconn *s)
 {
-	return strcmp(s->ask->method, "HEAD") != 0 && s->try->status != 204 && s->try->status != 304;
+	return strcmp(s->ask->method, "HEAD") != 0 && s->try->status != 204 &&
+	       s->try->status != 304;
 }
 
 static void answer_framing(struct sconn *s)
@@ -155,7 +156,8 @@ static void answer_framing(struct sconn *s)
 
 	if (!try_has_body(s)) {
 		if (s->try->status != 204 && sim_chance(5000))
-			text_printf(&f->head, "Content-Length: %lld\r\n", (long long)s->try->declared);
+			text_printf(&f->head, "Content-Length: %lld\r\n",
+				    (long long)s->try->declared);
 		return;
 	}
 	f->framing = FEED_RAW;
@@ -185,9 +187,10 @@ static void answer_interims(struct sconn *s)
 	if (s->http10 || !sim_chance(1500))
 		return;
 	for (unsigned i = 0, n = 1 + (unsigned)sim_draw(3); i < n; i++)
-		text_printf(&s->tx.head, s->ask->upload > 0 && sim_chance(5000)
-						 ? "HTTP/1.1 100 Continue\r\n\r\n"
-						 : "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n");
+		text_printf(&s->tx.head,
+			    s->ask->upload > 0 && sim_chance(5000)
+				    ? "HTTP/1.1 100 Continue\r\n\r\n"
+				    : "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n");
 }
 
 /* A head that says all, and the body's plan. */
@@ -212,7 +215,8 @@ static void answer_clean(struct sconn *s)
 	s->closes |= s->wants_close || sim_chance(700);
 	if (s->closes && (s->try->until_close || sim_chance(7000)))
 		text_printf(&f->head, "Connection: close\r\n");
-	else if (s->closes) /* not a word: the proxy may take it for idle, but not in an honest group */
+	else if (s->closes) /* not a word: the proxy may take it for idle, but not in an honest
+			       group */
 		s->closes = s->wants_close || !world.setup.groups[s->group].honest;
 	text_printf(&f->head, "\r\n");
 }
@@ -226,7 +230,8 @@ static void answer_upgrade(struct sconn *s)
 	s->try->declared = s->ask->length;
 	s->try->bits = 0;
 	text_printf(&f->head,
-		    "HTTP/1.1 101 Switching Protocols\r\nX-Id: %u\r\nX-Try: %u\r\nUpgrade: websocket\r\n"
+		    "HTTP/1.1 101 Switching Protocols\r\nX-Id: %u\r\nX-Try: %u\r\nUpgrade: "
+		    "websocket\r\n"
 		    "Connection: upgrade\r\n\r\n",
 		    s->ask->id, ask_try_nth(s->ask, s->try));
 	f->framing = FEED_RAW;
@@ -237,12 +242,15 @@ static void answer_upgrade(struct sconn *s)
 
 static void answer_garbage(struct sconn *s)
 {
-	static const char *const bad[] = {"HTTP/1.1 2x0 OK\r\n\r\n", "HTTP/9.9 200 OK\r\n\r\n",
-					  "\r\n\r\n\r\n\r\n", "SSH-2.0-OpenSSH_9.2\r\n\r\n",
-					  "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcde",
-					  "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
-					  "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked, what\r\n\r\n",
-					  "HTTP/1.1 200 OK\r\nA b: c\x01\x02\r\n:\r\n\r\n"};
+	static const char *const bad[] = {
+		"HTTP/1.1 2x0 OK\r\n\r\n",
+		"HTTP/9.9 200 OK\r\n\r\n",
+		"\r\n\r\n\r\n\r\n",
+		"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcde",
+		"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked, what\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nA b: c\x01\x02\r\n:\r\n\r\n"};
 
 	text_printf(&s->tx.head, "%s", bad[sim_draw(sizeof(bad) / sizeof(*bad))]);
 	s->try->bits = NEXT_INVALID_HEADER;
@@ -283,7 +291,9 @@ static void answer_spoil(struct sconn *s)
 		f->after = "HTTP/1.1 200 OK\r\nX-Id: 0\r\nContent-Length: 3\r\n\r\nbad";
 		break;
 	case ACT_BAD_CHUNK:
-		f->bad_chunk = f->framing == FEED_CHUNKED ? (int64_t)sim_draw((uint64_t)f->length + 1) : -1;
+		f->bad_chunk = f->framing == FEED_CHUNKED && f->length
+				       ? (int64_t)sim_draw((uint64_t)f->length)
+				       : -1;
 		break;
 	default:
 		break;
@@ -421,7 +431,8 @@ static void sconn_tx_timer(struct sim_timer *t)
 
 static void sconn_idle_timer(struct sim_timer *t)
 {
-	static const char words[] = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+	static const char words[] =
+		"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 	struct sconn *s = SCONN_OF_TIMER(t);
 
 	if (s->act == ACT_SPEAK_IDLE && !s->answering) {
@@ -449,8 +460,9 @@ static struct ask *ask_of_target(struct span target)
 
 static bool field_is_expected(struct span name)
 {
-	static const char *const names[] = {"Host", "Connection", "X-Id", "X-Fill", "Content-Length",
-					    "Transfer-Encoding", "Upgrade"};
+	static const char *const names[] = {"Host",   "Connection",	"X-Id",
+					    "X-Fill", "Content-Length", "Transfer-Encoding",
+					    "Upgrade"};
 
 	for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++)
 		if (span_eq_nocase(name, span_of(names[i])))
@@ -466,7 +478,8 @@ static void check_fields(struct sconn *s, struct ask *a)
 
 	snprintf(host, sizeof(host), "g%u", s->group);
 	while (head_next(&s->rx, &at, &name, &value))
-		if (!field_is_expected(name) || head_count(&s->rx, span_eq(name, SPAN("Host")) ? "Host" : "X-Id") != 1)
+		if (!field_is_expected(name) ||
+		    head_count(&s->rx, span_eq(name, SPAN("Host")) ? "Host" : "X-Id") != 1)
 			sim_broken("request", "request %u: field %.*s: %.*s", a->id, SPAN_ARG(name),
 				   SPAN_ARG(span_cut(value, 0, 100)));
 	if (head_number(&s->rx, "X-Id", 0) != a->id)
@@ -483,11 +496,13 @@ static enum parse_framing check_framing(struct sconn *s, struct ask *a)
 	bool chunked = head_field(&s->rx, "Transfer-Encoding", &v);
 	bool length = head_field(&s->rx, "Content-Length", &v);
 
-	if (chunked + length > 1 || head_count(&s->rx, "Content-Length") > 1 || (chunked && s->http10))
+	if (chunked + length > 1 || head_count(&s->rx, "Content-Length") > 1 ||
+	    (chunked && s->http10))
 		sim_broken("framing", "request %u came with an ambiguous body", a->id);
-	if (length && (int64_t)head_number(&s->rx, "Content-Length", UINT32_MAX) != MAX_OF(a->upload, 0))
-		sim_broken("request", "request %u: Content-Length %.*s instead of %lld", a->id, SPAN_ARG(v),
-			   (long long)a->upload);
+	if (length &&
+	    (int64_t)head_number(&s->rx, "Content-Length", UINT32_MAX) != MAX_OF(a->upload, 0))
+		sim_broken("request", "request %u: Content-Length %.*s instead of %lld", a->id,
+			   SPAN_ARG(v), (long long)a->upload);
 	if (a->upload > 0 && !chunked && !length)
 		sim_broken("request", "request %u came without its body", a->id);
 	if (a->upload < 0 && chunked)
@@ -506,7 +521,8 @@ static struct ask *check_line(struct sconn *s)
 		sim_broken("request", "server %u.%u got \"%.*s\"", s->group, s->server,
 			   SPAN_ARG(head_line(&s->rx)));
 	if (!span_eq(method, span_of(a->method)) || !span_eq(target, span_of(a->target)))
-		sim_broken("request", "request %u came as \"%.*s\"", a->id, SPAN_ARG(head_line(&s->rx)));
+		sim_broken("request", "request %u came as \"%.*s\"", a->id,
+			   SPAN_ARG(head_line(&s->rx)));
 	s->http10 = span_eq(line, SPAN("HTTP/1.0"));
 	if (s->http10 != a->route->http10 || (!s->http10 && !span_eq(line, SPAN("HTTP/1.1"))))
 		sim_broken("request", "request %u came as %.*s", a->id, SPAN_ARG(line));
@@ -524,7 +540,8 @@ static void sconn_begin(struct sconn *s)
 	s->ask = a;
 	s->try = ask_try_begin(a, s->group, s->server, s->served == 0);
 	s->served++;
-	s->wants_close = s->http10 || (head_field(&s->rx, "Connection", &v) && span_eq_nocase(v, SPAN("close")));
+	s->wants_close = s->http10 ||
+			 (head_field(&s->rx, "Connection", &v) && span_eq_nocase(v, SPAN("close")));
 	s->closes = s->tunnelled = s->hung = false;
 	s->rstep = 0;
 	sim_note("server %u.%u: request %u, try %u", s->group, s->server, a->id, a->ntries - 1);
@@ -559,8 +576,8 @@ static void sconn_whole(struct sconn *s)
 	struct ask *a = s->ask;
 
 	if (s->rx.body != MAX_OF(a->upload, 0))
-		sim_broken("body-up", "request %u: %lld of %lld bytes of the upload look complete", a->id,
-			   (long long)s->rx.body, (long long)a->upload);
+		sim_broken("body-up", "request %u: %lld of %lld bytes of the upload look complete",
+			   a->id, (long long)s->rx.body, (long long)a->upload);
 	if (a->bad_body)
 		sim_broken("malformed", "request %u with a broken chunk came to its end", a->id);
 	s->read_all = s->try->whole = true;
@@ -574,11 +591,13 @@ static void sconn_whole(struct sconn *s)
 static void sconn_tunnel(struct sconn *s, struct span in)
 {
 	struct ask *a = s->ask;
-	size_t right = bytes_check(bytes_key(BYTES_TUNNEL_UP, a->id, 0), (uint64_t)s->up, in.p, in.n);
+	size_t right =
+		bytes_check(bytes_key(BYTES_TUNNEL_UP, a->id, 0), (uint64_t)s->up, in.p, in.n);
 
 	s->up += (int64_t)in.n;
 	if (right < in.n || s->up > a->tunnel_up)
-		sim_broken("tunnel", "request %u: byte %lld from the client is wrong", a->id, (long long)s->up);
+		sim_broken("tunnel", "request %u: byte %lld from the client is wrong", a->id,
+			   (long long)s->up);
 }
 
 static void sconn_input(struct sconn *s, struct span in)
@@ -592,7 +611,8 @@ static void sconn_input(struct sconn *s, struct span in)
 			return;
 		}
 		if (s->read_all && in.n)
-			sim_broken("mixed", "server %u.%u got more behind request %u, which it answers",
+			sim_broken("mixed",
+				   "server %u.%u got more behind request %u, which it answers",
 				   s->group, s->server, s->ask->id);
 		if (s->read_all)
 			return;
@@ -623,8 +643,8 @@ static void sconn_rx_timer(struct sim_timer *t)
 static void sconn_closed(struct sconn *s)
 {
 	if (s->tunnelled && s->read_all && ask_is_sure(s->ask) && s->up != s->ask->tunnel_up)
-		sim_broken("tunnel", "request %u: only %lld of %lld bytes came from the client", s->ask->id,
-			   (long long)s->up, (long long)s->ask->tunnel_up);
+		sim_broken("tunnel", "request %u: only %lld of %lld bytes came from the client",
+			   s->ask->id, (long long)s->up, (long long)s->ask->tunnel_up);
 	sconn_end(s, false);
 }
 

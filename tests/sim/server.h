@@ -13,19 +13,19 @@ enum act {
 	ACT_LAZY,  /* reads the request slowly */
 	ACT_HONEST_END,
 	ACT_EARLY_CLOSE = ACT_HONEST_END, /* answers at the head and closes, the rest unread */
-	ACT_SHORT_FIN,	   /* less than announced, then the end */
-	ACT_SHORT_RESET,   /* the same, with a reset */
-	ACT_GARBAGE,	   /* a head that is none */
-	ACT_LONG_HEAD,	   /* larger than anybody takes */
-	ACT_CLOSE,	   /* reads all, says nothing, closes */
-	ACT_RESET,	   /* resets when the first line is here */
-	ACT_CLOSE_UPLOAD,  /* closes in the middle of the body */
-	ACT_HANG,	   /* never answers */
-	ACT_HANG_MIDDLE,   /* stops in the middle of the answer */
-	ACT_STATUS,	   /* 403, 404, 429, 500, 502, 503, 504 */
-	ACT_LONG,	   /* more bytes than announced */
-	ACT_CLOSE_IDLE,	   /* answers, and closes soon after without a word */
-	ACT_SPEAK_IDLE,	   /* answers, and says something unasked later */
+	ACT_SHORT_FIN,			  /* less than announced, then the end */
+	ACT_SHORT_RESET,		  /* the same, with a reset */
+	ACT_GARBAGE,			  /* a head that is none */
+	ACT_LONG_HEAD,			  /* larger than anybody takes */
+	ACT_CLOSE,			  /* reads all, says nothing, closes */
+	ACT_RESET,			  /* resets when the first line is here */
+	ACT_CLOSE_UPLOAD,		  /* closes in the middle of the body */
+	ACT_HANG,			  /* never answers */
+	ACT_HANG_MIDDLE,		  /* stops in the middle of the answer */
+	ACT_STATUS,			  /* 403, 404, 429, 500, 502, 503, 504 */
+	ACT_LONG,			  /* more bytes than announced */
+	ACT_CLOSE_IDLE,			  /* answers, and closes soon after without a word */
+	ACT_SPEAK_IDLE,			  /* answers, and says something unasked later */
 	ACT_BAD_CHUNK,
 	ACT_UNASKED_101,
 	ACT_END

@@ -82,8 +82,11 @@ void setup_plain(struct setup *s)
 			    .sendfile = true,
 			    .ngroups = 1};
 	setup_times(s);
-	s->groups[0] = (struct group_setup){
-		.servers[0] = {.weight = 1}, .nservers = 1, .balancer = "", .keepalive = 8, .honest = true};
+	s->groups[0] = (struct group_setup){.servers[0] = {.weight = 1},
+					    .nservers = 1,
+					    .balancer = "",
+					    .keepalive = 8,
+					    .honest = true};
 	setup_route(s, ROUTE_PROXY);
 	setup_route(s, ROUTE_PROXY)->request_buffering = false;
 	setup_route(s, ROUTE_PROXY)->buffering = false;
@@ -97,7 +100,8 @@ static unsigned draw_of(const unsigned *list, size_t n)
 	return list[sim_draw(n)];
 }
 #define DRAW_OF(...)                                                                               \
-	draw_of((const unsigned[]){__VA_ARGS__}, sizeof((unsigned[]){__VA_ARGS__}) / sizeof(unsigned))
+	draw_of((const unsigned[]){__VA_ARGS__},                                                   \
+		sizeof((unsigned[]){__VA_ARGS__}) / sizeof(unsigned))
 
 static void draw_server(struct server_setup *v, bool honest)
 {
@@ -111,13 +115,20 @@ static void draw_server(struct server_setup *v, bool honest)
 
 static void draw_group(struct group_setup *g, bool honest)
 {
-	static const char *const balancers[] = {"", "", "least_conn;", "ip_hash;", "random;", "random two;",
-						"hash $request_uri;", "hash $request_uri consistent;"};
+	static const char *const balancers[] = {"",
+						"",
+						"least_conn;",
+						"ip_hash;",
+						"random;",
+						"random two;",
+						"hash $request_uri;",
+						"hash $request_uri consistent;"};
 
-	*g = (struct group_setup){.honest = honest,
-				  .nservers = 1 + (unsigned)sim_draw(SERVERS_MAX),
-				  .keepalive = DRAW_OF(0, 1, 4, 32),
-				  .balancer = balancers[sim_draw(sizeof(balancers) / sizeof(*balancers))]};
+	*g = (struct group_setup){
+		.honest = honest,
+		.nservers = 1 + (unsigned)sim_draw(SERVERS_MAX),
+		.keepalive = DRAW_OF(0, 1, 4, 32),
+		.balancer = balancers[sim_draw(sizeof(balancers) / sizeof(*balancers))]};
 	for (unsigned i = 0; i < g->nservers; i++)
 		draw_server(&g->servers[i], honest);
 	if (g->nservers > 1 && *g->balancer == 0 && sim_chance(2000))
@@ -217,8 +228,8 @@ static void print_group(const struct group_setup *g, unsigned nth, struct text *
 	for (unsigned i = 0; i < g->nservers; i++) {
 		const struct server_setup *v = &g->servers[i];
 
-		text_printf(out, "  server 10.1.%u.%u:%u weight=%u max_fails=%u fail_timeout=2s", nth, i + 1,
-			    PORT_BACK, v->weight, v->max_fails);
+		text_printf(out, "  server 10.1.%u.%u:%u weight=%u max_fails=%u fail_timeout=2s",
+			    nth, i + 1, PORT_BACK, v->weight, v->max_fails);
 		if (v->max_conns)
 			text_printf(out, " max_conns=%u", v->max_conns);
 		text_printf(out, "%s%s;\n", v->backup ? " backup" : "", v->down ? " down" : "");
@@ -245,17 +256,22 @@ static void print_next(unsigned next, struct text *out)
 
 static void print_proxy(const struct route *r, struct text *out)
 {
-	text_printf(out, "  proxy_buffering %s; proxy_request_buffering %s; proxy_http_version %s;\n",
+	text_printf(out,
+		    "  proxy_buffering %s; proxy_request_buffering %s; proxy_http_version %s;\n",
 		    r->buffering ? "on" : "off", r->request_buffering ? "on" : "off",
 		    r->http10 ? "1.0" : "1.1");
-	text_printf(out, "  proxy_buffer_size %u; proxy_buffers %u %u; client_body_buffer_size %u;\n",
+	text_printf(out,
+		    "  proxy_buffer_size %u; proxy_buffers %u %u; client_body_buffer_size %u;\n",
 		    r->buffer_size, r->buffers, r->buffer_size, r->body_buffer);
-	text_printf(out, "  proxy_max_temp_file_size %u; proxy_retry_reused %s; proxy_next_upstream_tries %u;\n",
+	text_printf(out,
+		    "  proxy_max_temp_file_size %u; proxy_retry_reused %s; "
+		    "proxy_next_upstream_tries %u;\n",
 		    r->temp_files ? r->temp_max : 0, r->retry_reused ? "on" : "off", r->tries);
 	text_printf(out, " ");
 	print_next(r->next, out);
 	if (r->intercept)
-		text_printf(out, "  proxy_intercept_errors on; error_page 404 502 503 504 /oops;\n");
+		text_printf(out,
+			    "  proxy_intercept_errors on; error_page 404 502 503 504 /oops;\n");
 	if (r->ignore_abort)
 		text_printf(out, "  proxy_ignore_client_abort on;\n");
 	if (r->limit_rate)
@@ -268,26 +284,31 @@ static void print_route(const struct route *r, struct text *out)
 	switch (r->kind) {
 	case ROUTE_PROXY:
 		print_proxy(r, out);
-		text_printf(out, "  proxy_set_header Connection \"\"; proxy_pass http://g%u;\n", r->group);
+		text_printf(out, "  proxy_set_header Connection \"\"; proxy_pass http://g%u;\n",
+			    r->group);
 		break;
 	case ROUTE_UPGRADE:
 		print_proxy(r, out);
-		text_printf(out, "  proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;\n"
-				 "  proxy_pass http://g%u;\n",
+		text_printf(out,
+			    "  proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "
+			    "upgrade;\n"
+			    "  proxy_pass http://g%u;\n",
 			    r->group);
 		break;
 	case ROUTE_NAME:
 		print_proxy(r, out);
-		text_printf(out, "  resolver 10.0.0.53 valid=3s ipv6=off; resolver_timeout 1s;\n"
-				 "  proxy_set_header Connection \"\"; proxy_pass http://$arg_host:%u;\n",
+		text_printf(out,
+			    "  resolver 10.0.0.53 valid=3s ipv6=off; resolver_timeout 1s;\n"
+			    "  proxy_set_header Connection \"\"; proxy_pass http://$arg_host:%u;\n",
 			    PORT_BACK);
 		break;
 	case ROUTE_RETURN:
-		text_printf(out, "  add_header X-Id $http_x_id always; add_header X-Try 0 always;\n"
+		text_printf(out, "  add_header X-Id $http_x_id; add_header X-Try 0;\n"
 				 "  return 200 \"id=$http_x_id\";\n");
 		break;
 	case ROUTE_FILES:
-		text_printf(out, "  add_header X-Id $http_x_id; add_header X-Try 0; root /www;\n");
+		text_printf(out,
+			    "  add_header X-Id $http_x_id; add_header X-Try 0; alias /www/;\n");
 		break;
 	}
 	text_printf(out, " }\n");
@@ -301,34 +322,45 @@ static void print_listen(const struct setup *s, struct text *out)
 	if (s->proxy_protocol)
 		text_printf(out, " listen 10.0.0.1:%u proxy_protocol%s;\n", PORT_PROXY, more);
 	if (s->tls)
-		text_printf(out, " listen 10.0.0.1:%u ssl%s;\n"
-				 " ssl_certificate /conf/sim.crt; ssl_certificate_key /conf/sim.key;\n",
+		text_printf(out,
+			    " listen 10.0.0.1:%u ssl%s;\n"
+			    " ssl_certificate /conf/sim.crt; ssl_certificate_key /conf/sim.key;\n",
 			    PORT_TLS, more);
 }
 
 static void print_http(const struct setup *s, struct text *out)
 {
-	text_printf(out, "log_format sim '$http_x_id|$status|$body_bytes_sent|$bytes_sent|$request_completion|"
-			 "$request_time|$request_method|$upstream_addr|$upstream_status|$request_end_reason';\n");
-	text_printf(out, "access_log /logs/access.log sim%s;\n", s->log_buffer ? " buffer=4k flush=1s" : "");
-	text_printf(out, "client_header_timeout %ums; client_body_timeout %ums; send_timeout %ums;\n",
+	text_printf(out, "log_format sim "
+			 "'$http_x_id|$status|$body_bytes_sent|$bytes_sent|$request_completion|"
+			 "$request_time|$request_method|$upstream_addr|$upstream_status|$request_"
+			 "end_reason';\n");
+	text_printf(out, "access_log /logs/access.log sim%s;\n",
+		    s->log_buffer ? " buffer=4k flush=1s" : "");
+	text_printf(out,
+		    "client_header_timeout %ums; client_body_timeout %ums; send_timeout %ums;\n",
 		    s->header_timeout, s->body_timeout, s->send_timeout);
-	text_printf(out, "keepalive_timeout %ums; keepalive_requests %u; client_max_body_size %u;\n",
+	text_printf(out,
+		    "keepalive_timeout %ums; keepalive_requests %u; client_max_body_size %u;\n",
 		    s->keepalive_timeout, s->keepalive_requests, s->body_max);
-	text_printf(out, "lingering_time %ums; lingering_timeout %ums; sendfile %s;\n", s->lingering_time,
-		    s->lingering_timeout, s->sendfile ? "on" : "off");
+	text_printf(out, "lingering_time %ums; lingering_timeout %ums; sendfile %s;\n",
+		    s->lingering_time, s->lingering_timeout, s->sendfile ? "on" : "off");
 	text_printf(out, "reset_timedout_connection %s;\n", s->reset_timedout ? "on" : "off");
 	if (s->head_buffer)
-		text_printf(out, "client_header_buffer_size %u; large_client_header_buffers 4 8k;\n",
+		text_printf(out,
+			    "client_header_buffer_size %u; large_client_header_buffers 4 8k;\n",
 			    s->head_buffer);
-	text_printf(out, "proxy_connect_timeout %ums; proxy_send_timeout %ums; proxy_read_timeout %ums;\n",
-		    s->connect_timeout, s->proxy_send_timeout, s->read_timeout);
-	text_printf(out, "proxy_temp_path /tmp/proxy; client_body_temp_path /tmp/body; root /www;\n");
+	text_printf(
+		out,
+		"proxy_connect_timeout %ums; proxy_send_timeout %ums; proxy_read_timeout %ums;\n",
+		s->connect_timeout, s->proxy_send_timeout, s->read_timeout);
+	text_printf(out,
+		    "proxy_temp_path /tmp/proxy; client_body_temp_path /tmp/body; root /www;\n");
 }
 
 void setup_print(const struct setup *s, unsigned generation, struct text *out)
 {
-	text_printf(out, "worker_processes %u; error_log /logs/error.log info; pid /run/sim.pid;\n", s->nthreads);
+	text_printf(out, "worker_processes %u; error_log /logs/error.log info; pid /run/sim.pid;\n",
+		    s->nthreads);
 	if (s->shutdown_timeout)
 		text_printf(out, "worker_shutdown_timeout %ums;\n", s->shutdown_timeout);
 	text_printf(out, "events { worker_connections %u; }\nhttp {\n", s->worker_connections);
@@ -339,5 +371,6 @@ void setup_print(const struct setup *s, unsigned generation, struct text *out)
 	print_listen(s, out);
 	for (unsigned i = 0; i < s->nroutes; i++)
 		print_route(&s->routes[i], out);
-	text_printf(out, " location = /oops { internal; return 599 \"oops %u\"; }\n}\n}\n", generation);
+	text_printf(out, " location = /oops { internal; return 599 \"oops %u\"; }\n}\n}\n",
+		    generation);
 }

@@ -30,7 +30,8 @@ struct route {
 	enum route_kind kind;
 	char prefix[8]; /* "/a/" */
 	unsigned group;
-	bool buffering, request_buffering, intercept, retry_reused, http10, temp_files, ignore_abort;
+	bool buffering, request_buffering, intercept, retry_reused, http10, temp_files,
+		ignore_abort;
 	unsigned next;	/* NEXT_* of proxy_next_upstream */
 	unsigned tries; /* 0: as many as servers */
 	unsigned buffer_size, buffers, body_buffer;
@@ -42,7 +43,8 @@ struct setup {
 	unsigned nthreads;
 	/* ms */
 	unsigned header_timeout, body_timeout, send_timeout, keepalive_timeout, connect_timeout,
-		proxy_send_timeout, read_timeout, lingering_time, lingering_timeout, shutdown_timeout;
+		proxy_send_timeout, read_timeout, lingering_time, lingering_timeout,
+		shutdown_timeout;
 	unsigned keepalive_requests, worker_connections;
 	bool tls, proxy_protocol, sendfile, reset_timedout, reuseport, log_buffer;
 	unsigned body_max; /* client_max_body_size; 0: none */

@@ -8,20 +8,23 @@
 #include "conf/snapshot.h"
 #include "dns.h"
 #include "io/loop.h"
+#include "leaks.h"
 #include "link.h"
 #include "main/core_main.h"
 #include "main/load.h"
 #include "main/threads.h"
 #include "memory.h"
 #include "net/listener.h"
+#include "net/resolver.h"
+#include "net/tls_int.h"
 #include "opener_sim.h"
 #include "proxy/group.h"
 #include "serve/serve.h"
 #include "server.h"
 
-#define NO_END_US    600000000ull /* of virtual time: more than any world needs */
-#define SETTLE_US    45000000ull  /* after the last client: longer than any idle time-out */
-#define DRAIN_TURNS  2000
+#define NO_END_US   600000000ull /* of virtual time: more than any world needs */
+#define SETTLE_US   75000000ull	 /* after the last client: longer than any idle time-out */
+#define DRAIN_TURNS 2000
 
 struct world world;
 static struct world_start *waiting;
@@ -39,6 +42,43 @@ static void worker_log(struct log_sink *s, enum log_level level, struct span lin
 }
 
 static struct log_sink worker_sink = {.level = LOG_NOTICE, .write = worker_log};
+
+static void set_faults(const struct sim_faults *f)
+{
+	sim_set_faults(f);
+	leaks_watch();
+}
+
+/* What requests log goes to a file; the diary shall have it too. */
+static struct sys_ops table;
+static ssize_t (*plain_write)(int fd, const void *p, size_t n);
+static int error_fd = -1;
+
+static void find_error_log(const char *path, int fd)
+{
+	if (strcmp(path, "/logs/error.log") == 0)
+		error_fd = fd;
+}
+
+static ssize_t noted_write(int fd, const void *p, size_t n)
+{
+	struct span line = span_make(p, n);
+
+	if (fd == error_fd && n > 20) {
+		sim_note("log:%.*s", SPAN_ARG(span_cut(line, 19, n - 1)));
+		if (span_find(line, SPAN("[alert]")) >= 0 && !world.destructive && !world.full_disk)
+			sim_broken("alert", "%.*s", SPAN_ARG(line));
+	}
+	return plain_write(fd, p, n);
+}
+
+static void note_writes(void)
+{
+	table = *sys;
+	plain_write = table.write;
+	table.write = noted_write;
+	sys = &table;
+}
 
 /* ---- configurations ---- */
 
@@ -78,11 +118,12 @@ static void load_switched(void)
 	snapshot_drop_loader(load.snapshot);
 	load.busy = false;
 	sim_note("generation %u serves", world.generation);
+	opener_sim_each_log(find_error_log);
 	if (world.serving)
 		return;
 	world.serving = true;
 	memory_serving();
-	sim_set_faults(&faults);
+	set_faults(&faults);
 	while (waiting) {
 		struct world_start *s = waiting;
 
@@ -270,9 +311,11 @@ static void world_end(void)
 static void peer_at_rest(struct peer *p, void *arg)
 {
 	if (p->active)
-		sim_broken("counter", "%.*s has %u requests though nothing happens", SPAN_ARG(p->name), p->active);
+		sim_broken("counter", "%.*s has %u requests though nothing happens",
+			   SPAN_ARG(p->name), p->active);
 	if (p->idle)
-		sim_broken("counter", "%.*s has %u idle connections after their time", SPAN_ARG(p->name), p->idle);
+		sim_broken("counter", "%.*s has %u idle connections after their time",
+			   SPAN_ARG(p->name), p->idle);
 }
 
 /* Nobody has anything to do. */
@@ -287,7 +330,8 @@ static void check_rest(void)
 			   (unsigned long long)k.writing, (unsigned long long)k.waiting);
 	peers_each(peer_at_rest, NULL);
 	if (servers_connected())
-		sim_broken("connection", "%u connections to servers are open at rest", servers_connected());
+		sim_broken("connection", "%u connections to servers are open at rest",
+			   servers_connected());
 	if (snapshots_alive() != 1 && !load.busy)
 		sim_broken("snapshot", "%u configurations are alive at rest", snapshots_alive());
 	memory_check_rest();
@@ -317,7 +361,7 @@ void world_client_done(void)
 	if (--world.clients_left || world.ending)
 		return;
 	sim_note("all clients are done");
-	sim_set_faults(&none);
+	set_faults(&none);
 	dns_calm();
 	sim_timer_start(&settled, sim_now_us() + SETTLE_US);
 }
@@ -345,8 +389,8 @@ static void world_faults(void)
 	const struct sim_faults *f = &world.o.faults;
 
 	faults = *f;
-	world.destructive = f->reset || f->refuse || f->hang || f->unreachable || f->emfile || f->enobufs ||
-			    f->alloc || f->disk_full || f->disk_error;
+	world.destructive = f->reset || f->refuse || f->hang || f->unreachable || f->emfile ||
+			    f->enobufs || f->alloc || f->disk_full || f->disk_error;
 	world.full_disk = f->disk_full || f->disk_error || f->alloc || f->emfile;
 	if (f->spurious_eagain || f->spurious_event || f->preempt)
 		world.slack_us = 20000;
@@ -357,7 +401,8 @@ void world_start(void)
 	static const struct sim_faults none;
 
 	sim_start(&world.o);
-	sim_set_faults(&none);
+	note_writes();
+	set_faults(&none);
 	link_seed(world.o.seed);
 	io_clock_init();
 	log_main.sinks = &worker_sink;
@@ -391,8 +436,12 @@ static void check_logs(void)
 /* The loops have stopped; what is on its way to actors still arrives. */
 static void drain(void)
 {
+	struct epoll_event ev;
+	int ep = sys->epoll_create();
+
 	for (unsigned i = 0; i < DRAIN_TURNS && world.clients_left; i++)
-		io_loop_turn(20);
+		sys->epoll_wait(ep, &ev, 1, 20);
+	sys->close(ep);
 }
 
 static void end_timer(struct sim_timer *t)
@@ -438,9 +487,13 @@ void world_run(void)
 	threads_join();
 	serve_close_listeners(NULL);
 	servers_close();
+	tls_caches_fini(); /* what lives as long as the process */
+	resolver_cache_fini();
+	fail_counts_fini();
 	memory_check_end();
 	if (world.clients_left)
-		sim_broken("stuck", "the worker has ended, %u clients were not told", world.clients_left);
+		sim_broken("stuck", "the worker has ended, %u clients were not told",
+			   world.clients_left);
 	asks_check_all();
 	check_logs();
 	world.ended_us = sim_now_us();

@@ -23,8 +23,9 @@ struct world {
 	struct setup setup;
 	bool destructive; /* faults that lose connections, memory or time: nothing is sure */
 	bool full_disk;	  /* log lines may be missing */
-	enum world_end end; /* how it ends: after all clients; while they are at it; the same, at once */
-	uint64_t end_us;    /* END_BUSY, END_HURRY: when */
+	enum world_end
+		end; /* how it ends: after all clients; while they are at it; the same, at once */
+	uint64_t end_us; /* END_BUSY, END_HURRY: when */
 	/* while it runs */
 	bool serving, ending;
 	unsigned generation, reloads, reopens;
