@@ -16,7 +16,7 @@ uint64_t sim_scramble(uint64_t x)
 	return x ^ x >> 31;
 }
 
-static uint64_t rotated(uint64_t x, int k)
+static uint64_t rotate_up(uint64_t x, int k)
 {
 	return x << k | x >> (64 - k);
 }
@@ -24,14 +24,14 @@ static uint64_t rotated(uint64_t x, int k)
 /* xoshiro256**, by Blackman and Vigna. */
 static uint64_t rng_next(uint64_t s[4])
 {
-	uint64_t result = rotated(s[1] * 5, 7) * 9, t = s[1] << 17;
+	uint64_t result = rotate_up(s[1] * 5, 7) * 9, t = s[1] << 17;
 
 	s[2] ^= s[0];
 	s[3] ^= s[1];
 	s[1] ^= s[2];
 	s[0] ^= s[3];
 	s[2] ^= t;
-	s[3] = rotated(s[3], 45);
+	s[3] = rotate_up(s[3], 45);
 	return result;
 }
 
@@ -70,7 +70,7 @@ int sim_random(void *p, size_t n)
 
 void sim_mix(uint64_t x)
 {
-	sim.print = (rotated(sim.print, 29) ^ x) * 0x9e3779b97f4a7c15u;
+	sim.print = (rotate_up(sim.print, 29) ^ x) * 0x9e3779b97f4a7c15u;
 }
 
 void sim_mix_bytes(const void *p, size_t n)

@@ -148,7 +148,7 @@ bool sim_epoll_ready(const struct sim_epoll *ep)
 	return ep->nready > 0;
 }
 
-static void report(struct epoll_event *ev, const struct sim_item *i, unsigned mask)
+static void item_report(struct epoll_event *ev, const struct sim_item *i, unsigned mask)
 {
 	ev->events = mask;
 	ev->data = i->data;
@@ -169,7 +169,7 @@ static int events_collect(struct sim_epoll *ep, struct epoll_event *ev, int n)
 		ep->nready--;
 		if (!mask)
 			continue;
-		report(&ev[got++], i, mask);
+		item_report(&ev[got++], i, mask);
 		if (!(i->events & EPOLLET))
 			list_push(&again, &i->ready);
 	}
@@ -198,7 +198,7 @@ static void ready_rotate(struct sim_epoll *ep)
 
 /* An event without cause: any edge reports all that holds, news or not. EPOLLIN may even be a lie
  * (another reader was faster). */
-static int spurious(struct sim_epoll *ep, struct epoll_event *ev, int got)
+static int event_spurious(struct sim_epoll *ep, struct epoll_event *ev, int got)
 {
 	uint64_t n = 0, k;
 	struct list *l;
@@ -220,7 +220,7 @@ static int spurious(struct sim_epoll *ep, struct epoll_event *ev, int got)
 		if (!mask)
 			return 0;
 		SIM_LOG("fault: an event without cause");
-		report(&ev[got], i, mask);
+		item_report(&ev[got], i, mask);
 		return 1;
 	}
 	return 0;
@@ -244,7 +244,7 @@ int sim_epoll_wait(int epfd, struct epoll_event *ev, int n, int timeout_ms)
 			most = MIN_OF(n, (int)sim_between(1, ep->nready));
 		got = events_collect(ep, ev, most);
 		if (got < n && sim_chance(sim.o.faults.spurious_event))
-			got += spurious(ep, ev, got);
+			got += event_spurious(ep, ev, got);
 	} while (got == 0 && sim.now_us < deadline);
 	events_shuffle(ev, got);
 	if (!got)

@@ -16,7 +16,7 @@ static struct file_desc *file_get(int fd, const char *call)
 	return sim_fd_kind(fd, &sim_kind_file, call);
 }
 
-static void file_close(struct sim_desc *d)
+static void desc_file_close(struct sim_desc *d)
 {
 	sim_node_unref(((struct file_desc *)d)->node);
 	mem_plain_free(d);
@@ -59,7 +59,7 @@ static ssize_t node_write(struct sim_node *node, const struct iovec *iov, int ni
 	return n;
 }
 
-static ssize_t file_write(struct sim_desc *d, const struct iovec *iov, int niov, int flags)
+static ssize_t desc_file_write(struct sim_desc *d, const struct iovec *iov, int niov, int flags)
 {
 	struct file_desc *f = (struct file_desc *)d;
 	ssize_t n;
@@ -87,7 +87,7 @@ static ssize_t node_read(const struct sim_node *node, const struct iovec *iov, i
 	return (ssize_t)n;
 }
 
-static ssize_t file_read(struct sim_desc *d, const struct iovec *iov, int niov, int flags)
+static ssize_t desc_file_read(struct sim_desc *d, const struct iovec *iov, int niov, int flags)
 {
 	struct file_desc *f = (struct file_desc *)d;
 	ssize_t n = node_read(f->node, iov, niov, (off_t)f->off);
@@ -98,7 +98,7 @@ static ssize_t file_read(struct sim_desc *d, const struct iovec *iov, int niov, 
 }
 
 const struct sim_kind sim_kind_file = {
-	.name = "file", .close = file_close, .read = file_read, .write = file_write};
+	.name = "file", .close = desc_file_close, .read = desc_file_read, .write = desc_file_write};
 
 /* ---- opening ---- */
 
@@ -342,7 +342,7 @@ int sim_unlink(const char *path)
 	return 0;
 }
 
-static bool holds(const struct sim_node *folder, const struct sim_node *node)
+static bool node_holds(const struct sim_node *folder, const struct sim_node *node)
 {
 	for (; node; node = node->parent)
 		if (node == folder)
@@ -352,9 +352,9 @@ static bool holds(const struct sim_node *folder, const struct sim_node *node)
 
 int sim_rename(const char *from, const char *to)
 {
-	struct sim_node *node, *folder, *old;
-	const char *name;
-	size_t n;
+	struct sim_node *node, *folder = NULL, *old;
+	const char *name = "";
+	size_t n = 0;
 	int r = sim_node_walk(NULL, from, false, &node);
 
 	if (r == 0)
@@ -364,9 +364,9 @@ int sim_rename(const char *from, const char *to)
 	old = sim_node_child(folder, name, n);
 	if (old == node)
 		return 0;
-	if (holds(node, folder))
+	if (node_holds(node, folder))
 		return -EINVAL;
-	if (old && holds(old, node))
+	if (old && node_holds(old, node))
 		return -ENOTEMPTY;
 	if (old && S_ISDIR(old->mode) != S_ISDIR(node->mode))
 		return S_ISDIR(old->mode) ? -EISDIR : -ENOTDIR;

@@ -76,7 +76,7 @@ bool sim_listener_taken(const struct sim_addr *at)
 	return false;
 }
 
-static bool was_there(const struct sim_addr *at)
+static bool listener_was_there(const struct sim_addr *at)
 {
 	struct list *it;
 
@@ -106,7 +106,7 @@ static void handshake_end(struct handshake *h)
 	mem_plain_free(h);
 }
 
-static bool full(const struct sim_listener *l)
+static bool queue_full(const struct sim_listener *l)
 {
 	return !l->accepted && l->npending > l->backlog;
 }
@@ -176,7 +176,7 @@ static void syn_arrives(struct sim_timer *t)
 	if (!h->l) {
 		h->err = ECONNREFUSED;
 		t->run = connect_fails;
-	} else if (full(h->l)) {
+	} else if (queue_full(h->l)) {
 		SIM_LOG("connection %ld: the queue is full, the SYN is lost", e->id);
 		back = (uint64_t)SYN_AGAIN_US << h->tries;
 		if (++h->tries > SYN_TRIES) {
@@ -195,8 +195,8 @@ static int connect_unix(struct sim_end *e)
 	struct sim_listener *l = sim_listener_find(&e->remote);
 
 	if (!l)
-		return was_there(&e->remote) ? -ECONNREFUSED : -ENOENT;
-	if (full(l))
+		return listener_was_there(&e->remote) ? -ECONNREFUSED : -ENOENT;
+	if (queue_full(l))
 		return -EAGAIN;
 	e->peer->closed = false;
 	listener_enqueue(l, e->peer);
@@ -240,7 +240,7 @@ int sim_connect_start(struct sim_end *e, bool faulty)
 	return r;
 }
 
-static void told(struct sim_timer *t)
+static void handshake_told(struct sim_timer *t)
 {
 	struct handshake *h = CONTAINER_OF(t, struct handshake, t);
 
@@ -253,7 +253,7 @@ void sim_connect_tell(struct sim_end *e, int err)
 {
 	handshake_start(e, err ? err : -1, 1);
 	if (!err)
-		CONTAINER_OF(handshakes.prev, struct handshake, all)->t.run = told;
+		CONTAINER_OF(handshakes.prev, struct handshake, all)->t.run = handshake_told;
 }
 
 void sim_handshakes_free(void)

@@ -85,7 +85,7 @@ void sim_sched_stop(void)
 	me = NULL;
 }
 
-static struct sim_thread *self(void)
+static struct sim_thread *thread_self(void)
 {
 	if (!me)
 		SIM_MODEL("a thread that sys->thread_start did not make");
@@ -94,7 +94,7 @@ static struct sim_thread *self(void)
 
 uint64_t *sim_thread_rng(void)
 {
-	return self()->rng;
+	return thread_self()->rng;
 }
 
 int sim_thread_index(void)
@@ -118,7 +118,7 @@ static bool thread_runnable(const struct sim_thread *t)
 	       (t->state == WAITING && (t->deadline_us <= sim.now_us || sim_epoll_ready(t->ep)));
 }
 
-static void stuck(const char *why)
+static void sched_stuck(const char *why)
 {
 	static const char *const names[] = {"-",	  "runs",    "ready", "waits",
 					    "at barrier", "joining", "done"};
@@ -138,7 +138,7 @@ static void time_skip(void)
 		if (threads[i].state == WAITING)
 			next = MIN_OF(next, threads[i].deadline_us);
 	if (next == SIM_NEVER)
-		stuck("every thread waits for ever and nothing is under way");
+		sched_stuck("every thread waits for ever and nothing is under way");
 	sim_time_move(next);
 }
 
@@ -157,7 +157,7 @@ static struct sim_thread *sched_pick(void)
 			continue;
 		}
 		if (++sim.stuck > STUCK_TURNS)
-			stuck("a million turns and time stands still");
+			sched_stuck("a million turns and time stands still");
 		pick = n + due == 1 ? 0 : (unsigned)sim_draw(n + due);
 		if (pick < n) {
 			ready[pick]->state = RUNNING;
@@ -182,7 +182,7 @@ static void sched_switch(void)
 
 void sim_sched_wait(struct sim_epoll *ep, uint64_t deadline_us)
 {
-	struct sim_thread *t = self();
+	struct sim_thread *t = thread_self();
 
 	t->ep = ep;
 	t->deadline_us = deadline_us;
@@ -195,7 +195,7 @@ void sim_preempt(void)
 {
 	if (nalive < 2 || !sim_chance(sim.o.faults.preempt))
 		return;
-	self()->state = READY;
+	thread_self()->state = READY;
 	sched_switch();
 }
 
@@ -242,7 +242,7 @@ void sim_thread_join(pthread_t id)
 	for (unsigned i = 0; i < nthreads; i++)
 		if (threads[i].state != NONE && pthread_equal(threads[i].id, id))
 			t = &threads[i];
-	if (!t || t == self())
+	if (!t || t == thread_self())
 		SIM_MODEL("thread_join of a thread that is not there");
 	if (t->state != DONE) {
 		me->joining = t;
@@ -274,7 +274,7 @@ void sim_barrier_wait(pthread_barrier_t *b)
 		k++;
 	if (k == BARRIERS_AT_MOST)
 		SIM_MODEL("barrier_wait at a barrier that is not there");
-	self()->barrier = b;
+	thread_self()->barrier = b;
 	me->state = AT_BARRIER;
 	if (++barriers[k].waiting == barriers[k].n) {
 		barriers[k].waiting = 0;

@@ -22,7 +22,7 @@ static unsigned sock_poll(struct sim_desc *d)
 	return s->end ? sim_end_poll(s->end) : EPOLLOUT | EPOLLHUP;
 }
 
-static void sock_close(struct sim_desc *d)
+static void sock_gone(struct sim_desc *d)
 {
 	struct sim_sock *s = (struct sim_sock *)d;
 
@@ -60,7 +60,7 @@ static ssize_t sock_write(struct sim_desc *d, const struct iovec *iov, int n, in
 const struct sim_kind sim_kind_sock = {
 	.name = "socket",
 	.poll = sock_poll,
-	.close = sock_close,
+	.close = sock_gone,
 	.read = sock_read,
 	.write = sock_write,
 };
@@ -281,7 +281,7 @@ static int set_socket(struct sim_sock *s, int name, const void *val, socklen_t l
 }
 
 /* What changes no behaviour that is modelled. */
-static bool harmless(int level, int name)
+static bool option_harmless(int level, int name)
 {
 	static const struct {
 		int level, name;
@@ -310,7 +310,7 @@ int sim_setsockopt(int fd, int level, int name, const void *val, socklen_t len)
 		return set_socket(s, name, val, len);
 	if (level == IPPROTO_TCP && s->domain == AF_UNIX)
 		return -EOPNOTSUPP;
-	if (!harmless(level, name))
+	if (!option_harmless(level, name))
 		SIM_MODEL("setsockopt(%d, %d) of %d", level, name, fd);
 	return 0;
 }

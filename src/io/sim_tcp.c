@@ -132,7 +132,7 @@ static void end_push(struct sim_end *e)
 	if (e->connecting || e->dead)
 		return;
 	while (e->tx.len > e->inflight) {
-		size_t unsent = e->tx.len - e->inflight, n = unsent;
+		size_t unsent = e->tx.len - e->inflight, n;
 		size_t used = p->closed || p->dead ? 0 : p->rx.len + e->inflight;
 
 		if (used >= p->rcvbuf)
@@ -186,7 +186,7 @@ void sim_end_fail(struct sim_end *e, int err)
 
 /* ---- arriving ---- */
 
-static bool writable(const struct sim_end *e)
+static bool end_writable(const struct sim_end *e)
 {
 	return (e->sndbuf - MIN_OF(e->tx.len, e->sndbuf)) * 3 >= e->sndbuf;
 }
@@ -209,7 +209,7 @@ static void data_arrives(struct sim_end *e, struct sim_end *p, size_t n)
 	sim_bytes_drop(&e->tx, n);
 	p->bytes_received += n;
 	e->bytes_acked += n;
-	if (e->nospace && writable(e)) {
+	if (e->nospace && end_writable(e)) {
 		e->nospace = false;
 		end_edge(e, EPOLLOUT);
 	}
@@ -347,7 +347,7 @@ unsigned sim_end_poll(struct sim_end *e)
 		mask |= EPOLLIN | EPOLLRDHUP;
 	if (e->rx.len)
 		mask |= EPOLLIN;
-	if ((e->wr_shut && !e->unixy) || writable(e))
+	if ((e->wr_shut && !e->unixy) || end_writable(e))
 		mask |= EPOLLOUT;
 	else
 		e->nospace = true;
