@@ -69,7 +69,8 @@ int sim_random(void *p, size_t n);
 
 uint64_t sim_now_us(void);
 /* The world's randomness, for actors: [0, n); n > 0. One stream for all draws, so order matters and
- * is the same in each run. */
+ * is the same in each run. C leaves the order within arguments, initialisers and operands open:
+ * one draw per statement, or gcc and clang make different worlds of one seed. */
 uint64_t sim_draw(uint64_t n);
 static inline bool sim_chance(unsigned per_10000)
 {
