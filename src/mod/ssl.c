@@ -332,10 +332,11 @@ static int read_all(struct ssl_build *b, const struct ssl_conf *conf)
 	return file_read(b, &conf->crl, "certificate revocation list", &b->tls.crl);
 }
 
-static void fill(struct tls_conf *t, const struct ssl_conf *conf)
+static void fill(struct tls_conf *t, const struct ssl_conf *conf, const struct server *s)
 {
-	static const struct span alpn[] = {SPAN_INIT("http/1.1"), SPAN_INIT("http/1.0"),
-					   SPAN_INIT("http/0.9")};
+	static const struct span alpn[] = {SPAN_INIT("h2"), SPAN_INIT("http/1.1"),
+					   SPAN_INIT("http/1.0"), SPAN_INIT("http/0.9")};
+	bool h2 = server_has_h2(s);
 
 	t->server = true;
 	t->protocols = conf->protocols;
@@ -351,8 +352,8 @@ static void fill(struct tls_conf *t, const struct ssl_conf *conf)
 	t->session_timeout = conf->session_timeout;
 	t->commands = conf->commands;
 	t->ncommands = conf->ncommands;
-	t->alpn = alpn;
-	t->nalpn = ARRAY_LEN(alpn);
+	t->alpn = h2 ? alpn : alpn + 1;
+	t->nalpn = ARRAY_LEN(alpn) - !h2;
 	t->record_max = (size_t)conf->buffer_size;
 	t->reject_handshake = conf->reject;
 	t->early_data = conf->early_data;
@@ -388,7 +389,7 @@ static int build_ctx(struct ssl_build *b, const struct ssl_conf *conf, struct se
 
 	if (read_all(b, conf) != CONF_OK)
 		return CONF_ERR;
-	fill(&b->tls, conf);
+	fill(&b->tls, conf, s);
 	ctx = tls_ctx_new(&b->tls, b->call.ctx->arena, &err);
 	if (!ctx)
 		return build_error(b, blame, "%.*s", SPAN_ARG(err));

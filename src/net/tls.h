@@ -127,6 +127,8 @@ enum tls_fact {
 	TLS_CLIENT_SIGALG,
 };
 struct span tls_fact(struct stream *s, enum tls_fact what, struct arena *a);
+/* Did the handshake choose this protocol? */
+bool tls_alpn_is(struct stream *s, struct span protocol);
 /* Verification of the client's certificate: 1 verified, 0 none sent, -1 failed. With
  * TLS_VERIFY_OPTIONAL_NO_CA a chain that merely leads to no known CA counts as verified. The
  * handshake itself never fails over it: the caller answers 400 or goes on. */

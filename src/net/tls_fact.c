@@ -442,6 +442,24 @@ static struct span own_alpn(const struct tls_own *o, struct arena *a)
 	return arena_dup(a, span_make(numbers + o->nciphers + o->nsigalgs, o->nalpn));
 }
 
+bool tls_alpn_is(struct stream *s, struct span protocol)
+{
+	const struct tls_own *o = s->tls ? s->tls->own : NULL;
+	const unsigned char *p = NULL;
+	unsigned n = 0;
+
+	if (!s->tls)
+		return false;
+	if (o) {
+		p = (const unsigned char *)((const uint16_t *)(o->lists + o->ngroups) +
+					    o->nciphers + o->nsigalgs);
+		n = o->nalpn;
+	} else if (s->tls->ssl) {
+		SSL_get0_alpn_selected(s->tls->ssl, &p, &n);
+	}
+	return span_eq(span_make(p, n), protocol);
+}
+
 /* There is no certificate of the client, and no early data. */
 static struct span own_fact(struct stream *s, enum tls_fact what, struct arena *a)
 {

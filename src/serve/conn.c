@@ -6,6 +6,8 @@
 #include "serve/cert_names.h"
 #include "serve/error_log.h"
 #include "serve/req_internal.h"
+#include "serve/h2_conf.h"
+#include "serve/h2_conn.h"
 #include "serve/serve.h"
 #include "serve/tunnel.h"
 
@@ -110,7 +112,7 @@ static size_t conn_log_context(const struct logger *l, char *p, size_t size)
 	return len < 0 ? 0 : MIN_OF((size_t)len, size);
 }
 
-static void conn_log(struct conn *c, enum log_level level, const char *what, struct span detail)
+void conn_log(struct conn *c, enum log_level level, const char *what, struct span detail)
 {
 	struct http_port *port = conn_port(c);
 	struct conn_logger l = {.logger = {.connection = c->number, .context = conn_log_context},
@@ -152,6 +154,8 @@ void conn_close(struct conn *c, bool reset)
 		stream_reset(&c->stream);
 	else
 		stream_close(&c->stream);
+	if (c->h2)
+		h2_conn_free(c);
 	inbuf_free(&c->in);
 	mem_free(c->extra);
 	listener_unref(c->listener);
@@ -242,6 +246,9 @@ static void conn_event(struct iofd *f)
 	case CONN_BUSY:
 		conn_abandoned(c);
 		return;
+	case CONN_H2:
+		h2_conn_event(c);
+		return;
 	default:
 		return;
 	}
@@ -262,6 +269,10 @@ static void conn_timeout(struct timer *t)
 	struct conn *c = CONTAINER_OF(t, struct conn, timer);
 	bool reset = false;
 
+	if (c->state == CONN_H2) {
+		h2_conn_timeout(c);
+		return;
+	}
 	if (c->state == CONN_FRESH) {
 		struct http_port *port = conn_port(c);
 		const struct core_loc *l =
@@ -412,6 +423,30 @@ static MAY_SUSPEND bool conn_handshake(struct conn *c, struct http_port *port, u
 	return rc == 0;
 }
 
+/* ALPN, or the preface of a client that knows (RFC 9113 3.3), which no HTTP/1 request begins with.
+ */
+static MAY_SUSPEND bool conn_speaks_h2(struct conn *c, struct http_port *port, uint64_t deadline)
+{
+	const struct h2_srv *conf = conf_get(port->default_server->scope, &h2_srv_mod);
+	struct span in;
+
+	if (c->tls)
+		return tls_alpn_is(&c->stream, SPAN("h2"));
+	if (!conf->on && !port->http2)
+		return false;
+	for (;;) {
+		in = inbuf_span(&c->in);
+		if (in.n && memcmp(in.p, NGHTTP2_CLIENT_MAGIC,
+				   MIN_OF(in.n, (size_t)NGHTTP2_CLIENT_MAGIC_LEN)) != 0)
+			return false;
+		if (in.n >= NGHTTP2_CLIENT_MAGIC_LEN)
+			return true;
+		if (!inbuf_reserve(&c->in, 1024, NULL) ||
+		    inbuf_read(&c->in, &c->stream, deadline) <= 0)
+			return false;
+	}
+}
+
 static MAY_SUSPEND bool conn_greet(struct conn *c)
 {
 	struct http_port *port = conn_port(c);
@@ -424,6 +459,7 @@ static MAY_SUSPEND bool conn_greet(struct conn *c)
 	deadline = io_after((uint64_t)conn_head_timeout(port));
 	c->greeted = (!port->proxy_protocol || c->extra || conn_proxy_line(c, deadline)) &&
 		     (!port->ssl || conn_handshake(c, port, deadline));
+	c->speaks_h2 = c->greeted && conn_speaks_h2(c, port, deadline);
 	snapshot_unref(s);
 	return c->greeted;
 }
@@ -435,7 +471,7 @@ static bool conn_has_input(struct conn *c)
 	return inbuf_len(&c->in) > 0 || stream_readable(&c->stream);
 }
 
-static void conn_linger(struct conn *c)
+void conn_linger(struct conn *c)
 {
 	struct http_port *port = conn_port(c);
 	const struct core_loc *l;
@@ -479,6 +515,10 @@ static void conn_main(void *arg)
 		conn_close(c, false);
 		return;
 	}
+	if (c->speaks_h2) {
+		h2_conn_start(c);
+		return;
+	}
 	while (next == CONN_NEXT_REQUEST && conn_has_input(c)) {
 		next = h1_conn_request(c);
 		if (next != CONN_NEXT_TUNNEL)
@@ -514,6 +554,10 @@ void conns_drain(void)
 	list_each_safe (l, tmp, &conns.all) {
 		struct conn *c = CONTAINER_OF(l, struct conn, link);
 
+		if (c->state == CONN_H2) {
+			h2_conn_drain(c);
+			continue;
+		}
 		if (c->state != CONN_IDLE && c->state != CONN_FRESH)
 			continue;
 		if (io_now_ms() >= c->parked_ms + DRAIN_GRACE)
@@ -535,6 +579,8 @@ void conns_abort(void)
 
 		if (c->state == CONN_BUSY && c->co)
 			co_cancel(c->co);
+		else if (c->state == CONN_H2)
+			h2_conn_abort(c);
 		else if (c->state != CONN_TUNNEL)
 			conn_close(c, false);
 	}

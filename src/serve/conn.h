@@ -3,7 +3,8 @@
  *
  * States: FRESH (accepted, nothing read) → BUSY (a coroutine serves it) → IDLE (keep-alive, parked)
  * → BUSY ... → LINGER (answer sent, reading the rest away, parked) → closed; or → TUNNEL (both
- * streams belong to a struct tunnel). Owner: one thread. While BUSY, `co` is its coroutine; a
+ * streams belong to a struct tunnel); or → H2 (HTTP/2: a struct h2_conn looks after it until LINGER
+ * or the end). Owner: one thread. While BUSY, `co` is its coroutine; a
  * hang-up of the client cancels it unless the request ignores that. */
 #pragma once
 #include "base/list.h"
@@ -13,7 +14,15 @@
 #include "serve/core.h"
 #include "serve/req.h"
 
-enum conn_state { CONN_FRESH, CONN_BUSY, CONN_IDLE, CONN_LINGER, CONN_TUNNEL, CONN_CLOSED };
+enum conn_state {
+	CONN_FRESH,
+	CONN_BUSY,
+	CONN_IDLE,
+	CONN_LINGER,
+	CONN_TUNNEL,
+	CONN_H2,
+	CONN_CLOSED
+};
 
 /* What only some connections have. Memory: mem_*. */
 struct conn_extra {
@@ -21,6 +30,8 @@ struct conn_extra {
 	size_t tlvs_len;
 	char tlvs[];
 };
+
+struct h2_conn;
 
 struct conn {
 	struct stream stream;
@@ -31,7 +42,8 @@ struct conn {
 	struct listener *listener;
 	struct conn_extra *extra; /* NULL mostly */
 	struct co *co;		  /* BUSY */
-	struct req *req;	  /* the one in flight, NULL between */
+	struct req *req;	  /* the one in flight, NULL between; NULL for HTTP/2 */
+	struct h2_conn *h2;	  /* HTTP/2; NULL: HTTP/1 */
 	uint64_t number;	  /* $connection */
 	uint64_t opened_ms;
 	uint64_t linger_until;
@@ -41,6 +53,7 @@ struct conn {
 	uint8_t state;
 	bool tls, greeted; /* PROXY line and TLS handshake are behind us */
 	bool cancelled;	   /* the client went away while BUSY */
+	bool speaks_h2;	   /* known when greeted */
 	bool pipelined;	   /* this request was already in the buffer: $pipe */
 	bool nagle;	   /* TCP_NODELAY is off: tcp_nodelay of the location that answered last */
 };
@@ -63,6 +76,18 @@ struct http_port *conn_port(struct conn *c);
 int conn_local(struct conn *c, struct net_addr *out);
 /* The client's address as a sockaddr (PROXY protocol's only through the variables). */
 const struct sockaddr *conn_peer(const struct conn *c);
+/* The HTTP/2 codec (h2_conn.c). start: from the connection's coroutine, which then returns. They
+ * free c, if at all, at the end of the turn. */
+void h2_conn_start(struct conn *c);
+void h2_conn_event(struct conn *c);
+void h2_conn_timeout(struct conn *c);
+void h2_conn_drain(struct conn *c); /* graceful end */
+void h2_conn_abort(struct conn *c); /* at once */
+void h2_conn_free(struct conn *c);  /* its struct h2_conn; no streams are left */
+/* Shuts down, reads away what still comes, closes. */
+void conn_linger(struct conn *c);
+/* Messages about a connection without a request. */
+void conn_log(struct conn *c, enum log_level level, const char *what, struct span detail);
 /* Closes and frees (not while its coroutine runs, except as the last thing it does). */
 void conn_close(struct conn *c, bool reset);
 

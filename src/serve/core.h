@@ -58,6 +58,7 @@ struct server {
 	struct tls_ctx *tls;	       /* NULL: no ssl_certificate */
 	struct cert_names *cert_names; /* not NULL: tls is without certificates, these have them */
 	bool has_listen;
+	bool listens_h2; /* a listen has http2 */
 	struct conf_file *file;
 	uint32_t line; /* where it stands: explain, messages */
 };
@@ -123,6 +124,8 @@ static inline struct location *location_of(const struct conf_scope *s)
 {
 	return (s->where & (IN_LOCATION | IN_IF_LOCATION | IN_LIMIT_EXCEPT)) ? s->owner : NULL;
 }
+/* Does it speak HTTP/2 (http2 on, or a listen with http2)? */
+bool server_has_h2(const struct server *s);
 struct server *server_of(const struct conf_scope *s); /* NULL in http{} */
 /* A location object below the call's scope, with its own scope of kind `where`; not yet applied.
  * Used by `location`, and by `if` and `limit_except` (LOC_IF, LOC_LIMIT_EXCEPT: not part of

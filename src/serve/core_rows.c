@@ -2,6 +2,7 @@
 #include "serve/core_rows.h"
 #include "http/range.h"
 #include "serve/core.h"
+#include "serve/h2_conf.h"
 #include "serve/module.h"
 #include "serve/route.h"
 #include "serve/vars.h"
@@ -205,7 +206,8 @@ struct conf_mod core_loc_mod = {
 	.init = core_loc_init,
 };
 
-static struct conf_mod *const core_confs[] = {&core_srv_mod, &core_loc_mod, NULL};
+static struct conf_mod *const core_confs[] = {&core_srv_mod, &core_loc_mod, &h2_srv_mod,
+					      &h2_loc_mod, NULL};
 
 const struct http_module core_module = {
 	.name = "core",

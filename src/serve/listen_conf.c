@@ -351,6 +351,7 @@ static int port_join(struct conf_call *c, const struct net_addr *a, const struct
 		p->default_server = s;
 	p->default_given |= o->default_server;
 	s->has_listen = true;
+	s->listens_h2 |= o->http2;
 	return CONF_OK;
 }
 
@@ -369,6 +370,10 @@ int listen_set(struct conf_call *c)
 	for (unsigned i = 2; i <= conf_nargs(c); i++)
 		if (listen_option(c, i, &o) != CONF_OK)
 			return CONF_ERR;
+	if (o.http2)
+		conf_warn(c, 1,
+			  "the \"listen ... http2\" directive is deprecated, use the \"http2\" "
+			  "directive instead");
 	for (size_t i = 0; i < lw.n; i++) {
 		int port = addr_port(&lw.addrs[i].sa);
 

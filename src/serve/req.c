@@ -2,8 +2,10 @@
 #include "base/pool.h"
 #include "http/uri.h"
 #include "serve/error_log.h"
+#include "serve/h2_stream.h"
 #include "serve/req_internal.h"
 
+const size_t req_object_size = MAX_OF(sizeof(struct h1_client), sizeof(struct h2_client));
 static _Thread_local struct slab req_slab;
 static _Thread_local bool req_slab_ready;
 
@@ -21,7 +23,7 @@ struct req *req_new(struct conn *c, struct http_port *port)
 	struct req *r;
 
 	if (!req_slab_ready) {
-		slab_init(&req_slab, REQ_OBJECT_SIZE, 64);
+		slab_init(&req_slab, req_object_size, 64);
 		req_slab_ready = true;
 	}
 	r = slab_take(&req_slab);

@@ -12,8 +12,8 @@ struct req_cleanup_item {
 };
 #define REQ_ARENA_MAX (16u * 1024 * 1024) /* bytes */
 #define REQ_REDIRECTS 10
-#define REQ_OBJECT_SIZE                                                                            \
-	sizeof(struct h1_client) /* the largest codec's request; struct req comes first */
+/* The largest codec's request; struct req comes first. */
+extern const size_t req_object_size;
 
 /* A request on the thread's slab with its snapshot reference, arena and variables; NULL: no memory.
  */

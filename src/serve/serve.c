@@ -5,6 +5,7 @@
 #include "serve/cert_names.h"
 #include "serve/conn.h"
 #include "serve/core.h"
+#include "serve/h2_conn.h"
 #include "serve/req_internal.h"
 #include "serve/tunnel.h"
 
@@ -167,6 +168,7 @@ void serve_thread_stop(void)
 	cert_names_thread_fini();
 	req_thread_fini();
 	resolver_thread_fini();
+	h2_thread_fini();
 	stream_thread_fini();
 	net_thread_leave();
 	snapshot_switch(NULL, io_loop_index());

@@ -236,6 +236,14 @@ GETTER(get_tcpinfo)
 	}
 }
 
+GETTER(get_http2)
+{
+	struct req *r = REQ_OF_VARS(v);
+
+	*out = r->in.version != HTTP_2 ? SPAN("") : r->conn->tls ? SPAN("h2") : SPAN("h2c");
+	return true;
+}
+
 GETTER(get_scheme)
 {
 	*out = REQ_OF_VARS(v)->conn->tls ? SPAN("https") : SPAN("http");
@@ -675,7 +683,7 @@ const struct var core_vars[] = {
 	VD("tcpinfo_rttvar", get_tcpinfo, 1, NC),
 	VD("tcpinfo_snd_cwnd", get_tcpinfo, 2, NC),
 	VD("tcpinfo_rcv_space", get_tcpinfo, 3, NC),
-	VD("http2", get_const, (uintptr_t) "", 0),
+	V("http2", get_http2, 0),
 	VD("http3", get_const, (uintptr_t) "", 0),
 	{.name = {NULL, 0}},
 };

@@ -1,0 +1,557 @@
+/* A connection that speaks HTTP/2: input, output, time-outs and the end. */
+#include "serve/h2_conn.h"
+#include <errno.h>
+#include "base/pool.h"
+#include "serve/h2_conf.h"
+#include "serve/h2_stream.h"
+
+#define READ_ROOM     (64 * 1024)
+#define READS_A_TURN  8
+#define LEAVE_GRACE   1000 /* ms for the client to hear of the first GOAWAY */
+#define QUEUE_MAX     256  /* frames that wait in nghttp2 while the socket is full: no more input */
+#define WINDOW_OF_ALL 0x7fffffff /* each stream has its own ceiling */
+
+/* ---- nghttp2's memory ---- */
+
+/* A session has a buffer of 16 KiB in which it makes frames. Between two calls of the pump there is
+ * nothing in it, and the pump runs one session at a time: all sessions of a thread share one. */
+#define FRAME_ROOM_MIN 16384
+static _Thread_local char *frame_room;
+static _Thread_local size_t frame_room_size;
+
+static void *room_malloc(size_t size, void *arg)
+{
+	struct h2_conn *h = arg;
+
+	if (size < FRAME_ROOM_MIN || h->has_frame_room)
+		return mem_alloc(size);
+	if (!frame_room) {
+		frame_room = mem_alloc(size);
+		frame_room_size = size;
+	}
+	if (!frame_room || size != frame_room_size)
+		return mem_alloc(size);
+	h->has_frame_room = true;
+	return frame_room;
+}
+
+static void room_free(void *p, void *arg)
+{
+	struct h2_conn *h = arg;
+
+	if (p && p == frame_room)
+		h->has_frame_room = false;
+	else
+		mem_free(p);
+}
+
+static void *room_calloc(size_t n, size_t size, void *arg)
+{
+	return n && size > SIZE_MAX / n ? NULL : mem_zalloc(n * size);
+}
+
+static void *room_realloc(void *p, size_t size, void *arg)
+{
+	void *to;
+
+	if (!p)
+		return room_malloc(size, arg);
+	if (p != frame_room)
+		return mem_resize(p, size);
+	to = mem_alloc(size);
+	if (to) {
+		memcpy(to, p, MIN_OF(size, frame_room_size));
+		room_free(p, arg);
+	}
+	return to;
+}
+
+/* ---- the session ---- */
+
+static _Thread_local char *read_room;
+
+void h2_thread_fini(void)
+{
+	mem_free(read_room);
+	mem_free(frame_room);
+	read_room = frame_room = NULL;
+}
+
+static nghttp2_option *session_options(void)
+{
+	nghttp2_option *o;
+
+	if (nghttp2_option_new(&o) != 0)
+		return NULL;
+	nghttp2_option_set_no_auto_window_update(o, 1);
+	nghttp2_option_set_no_http_messaging(o, 1); /* h2_head looks at them */
+	nghttp2_option_set_no_closed_streams(o, 1);
+	nghttp2_option_set_builtin_recv_extension_type(o, NGHTTP2_PRIORITY_UPDATE);
+	/* Ours counts resets together with the rest. */
+	nghttp2_option_set_stream_reset_rate_limit(o, UINT64_MAX, UINT64_MAX);
+	/* What a table of sent fields saves in bytes it costs in memory, as long as the connection
+	 * is idle. */
+	nghttp2_option_set_max_deflate_dynamic_table_size(o, 0);
+	return o;
+}
+
+static int session_new(struct h2_conn *h)
+{
+	nghttp2_mem mem = {h, room_malloc, room_free, room_calloc, room_realloc};
+	const nghttp2_session_callbacks *cb = h2_callbacks();
+	nghttp2_option *o = session_options();
+	int rc = NGHTTP2_ERR_NOMEM;
+
+	if (o && cb)
+		rc = nghttp2_session_server_new3(&h->session, cb, h, o, &mem);
+	nghttp2_option_del(o);
+	return rc;
+}
+
+static int session_greet(struct h2_conn *h, const struct core_srv *srv)
+{
+	nghttp2_settings_entry iv[5] = {
+		{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, h->max_streams},
+		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, h->window},
+		{NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
+		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE,
+		 (uint32_t)MIN_OF(srv->large_client_header_buffers.size *
+					  srv->large_client_header_buffers.num,
+				  (int64_t)INT32_MAX)},
+		{NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
+	};
+	int rc = nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, iv,
+					 h->extended_connect ? 5 : 4);
+
+	return rc ? rc
+		  : nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0,
+							  WINDOW_OF_ALL);
+}
+
+static void h2_conn_end(struct io_turn_end *e);
+
+static struct h2_conn *h2_conn_new(struct conn *c, struct http_port *port)
+{
+	const struct conf_scope *scope = port->default_server->scope;
+	const struct h2_srv *conf = conf_get(scope, &h2_srv_mod);
+	struct h2_conn *h = mem_zalloc(sizeof(*h));
+
+	if (!h)
+		return NULL;
+	h->conn = c;
+	list_init(&h->streams);
+	list_init(&h->starting);
+	io_turn_end_init(&h->end, h2_conn_end);
+	h->max_streams = (uint32_t)conf->max_streams;
+	h->max_glitches = (uint32_t)conf->max_glitches;
+	h->window = (uint32_t)MIN_OF(conf->preread_size, (int64_t)INBUF_MAX);
+	h->recv_window = (uint32_t)MIN_OF(conf->recv_buffer_size, (int64_t)INBUF_MAX);
+	h->extended_connect = conf->extended_connect;
+	h->glitch_ms = h->idle_ms = h->head_ms = io_now_ms();
+	if (session_new(h) != 0 || session_greet(h, conf_get(scope, &core_srv_mod)) != 0) {
+		nghttp2_session_del(h->session);
+		mem_free(h);
+		return NULL;
+	}
+	return h;
+}
+
+void h2_conn_free(struct conn *c)
+{
+	struct h2_conn *h = c->h2;
+
+	BUG_ON(h->nstreams);
+	if (h->waiting)
+		COUNT_DOWN(conn_counters()->waiting);
+	list_del(&h->end.link);
+	nghttp2_session_del(h->session);
+	inbuf_free(&h->out);
+	mem_free(h);
+	c->h2 = NULL;
+}
+
+/* ---- output ---- */
+
+void h2_conn_touch(struct h2_conn *h)
+{
+	io_turn_end_arm(&h->end);
+}
+
+char *h2_conn_room(struct h2_conn *h, size_t n)
+{
+	struct inbuf *b = &h->out;
+	size_t have = inbuf_len(b);
+
+	if (b->cap - b->end < n || !b->p) {
+		size_t want = MAX_OF(have + n, have < 4096 ? (size_t)4096 : 2 * have);
+
+		if (!inbuf_reserve(b, want, NULL) && !inbuf_reserve(b, have + n, NULL))
+			return NULL;
+	}
+	return b->p + b->end;
+}
+
+/* What the socket takes of what is gathered. */
+static void h2_conn_write(struct h2_conn *h)
+{
+	struct conn *c = h->conn;
+
+	while (inbuf_len(&h->out) && h->phase != H2_DEAD) {
+		struct iovec iov = {h->out.p + h->out.start, inbuf_len(&h->out)};
+		ssize_t n = stream_try_writev(&c->stream, &iov, 1);
+
+		if (n > 0) {
+			inbuf_take(&h->out, (size_t)n);
+			h->moved_ms = io_now_ms();
+			continue;
+		}
+		if (n == -EAGAIN || n == 0) {
+			if (!h->blocked)
+				h->moved_ms = io_now_ms();
+			h->blocked = c->stream.io.parked_writes = true;
+			return;
+		}
+		h2_conn_die(h);
+		return;
+	}
+	h->blocked = c->stream.io.parked_writes = false;
+}
+
+/* One round: nghttp2's frames until `out` is full. False: it has no more. */
+static bool pump_round(struct h2_conn *h)
+{
+	const uint8_t *p;
+	ssize_t n;
+	char *to;
+
+	while (!h2_conn_full(h)) {
+		n = nghttp2_session_mem_send(h->session, &p);
+		if (n == 0)
+			return h2_conn_full(h);
+		to = n > 0 ? h2_conn_room(h, (size_t)n) : NULL;
+		if (!to) {
+			h2_conn_die(h);
+			return false;
+		}
+		memcpy(to, p, (size_t)n);
+		h2_conn_put(h, (size_t)n);
+	}
+	return true;
+}
+
+void h2_conn_pump(struct h2_conn *h)
+{
+	h2_conn_touch(h);
+	while (h->phase != H2_DEAD && pump_round(h)) {
+		h2_conn_write(h);
+		if (h->blocked)
+			return;
+		if (io_budget_spent()) {
+			h->more = true;
+			return;
+		}
+	}
+}
+
+/* ---- the end ---- */
+
+void h2_conn_die(struct h2_conn *h)
+{
+	struct list *l, *tmp;
+
+	if (h->phase == H2_DEAD)
+		return;
+	h->phase = H2_DEAD;
+	h2_conn_touch(h);
+	list_each_safe (l, tmp, &h->streams)
+		h2_stream_abort(CONTAINER_OF(l, struct h2_client, link));
+}
+
+void h2_conn_leave(struct h2_conn *h)
+{
+	if (h->phase != H2_OPEN)
+		return;
+	h->phase = H2_NOTICED;
+	h->leave_ms = io_now_ms() + LEAVE_GRACE;
+	nghttp2_submit_shutdown_notice(h->session);
+	/* What the client sent before it heard of that is here when the answer is. */
+	nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, NULL);
+	h2_conn_touch(h);
+}
+
+/* The second GOAWAY says which streams are the last. */
+static void h2_conn_last_call(struct h2_conn *h)
+{
+	if (h->phase != H2_NOTICED)
+		return;
+	h->phase = H2_LEAVING;
+	nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
+			      nghttp2_session_get_last_proc_stream_id(h->session), NGHTTP2_NO_ERROR,
+			      NULL, 0);
+	h2_conn_touch(h);
+}
+
+void h2_conn_noticed(struct h2_conn *h)
+{
+	h2_conn_last_call(h);
+}
+
+/* Out of order: a GOAWAY with the reason, and no more. */
+static void h2_conn_terminate(struct h2_conn *h, uint32_t error, enum fail f)
+{
+	if (h->terminated)
+		return;
+	h->terminated = true;
+	fail_count(f);
+	conn_log(h->conn, LOG_INFO, "HTTP/2 connection ended: ", h2_code_name(error));
+	nghttp2_session_terminate_session(h->session, error);
+}
+
+void h2_conn_drain(struct conn *c)
+{
+	h2_conn_leave(c->h2);
+}
+
+void h2_conn_abort(struct conn *c)
+{
+	h2_conn_die(c->h2);
+}
+
+/* ---- time ---- */
+
+/* Until when a connection without streams is kept. */
+static uint64_t idle_until(const struct h2_conn *h, const struct core_loc *loc)
+{
+	return h->idle_ms +
+	       (h->conn->requests ? h->conn->keepalive_ms : (uint64_t)loc->keepalive_timeout);
+}
+
+static uint64_t h2_conn_deadline(struct h2_conn *h, struct http_port *port)
+{
+	const struct core_srv *srv = conf_get(port->default_server->scope, &core_srv_mod);
+	const struct core_loc *loc = conf_get(port->default_server->scope, &core_loc_mod);
+	uint64_t at = UINT64_MAX;
+
+	if (h->more)
+		return io_now_ms();
+	if (h->blocked)
+		at = h->moved_ms + (uint64_t)loc->send_timeout;
+	if (h->head_ms)
+		at = MIN_OF(at, h->head_ms + (uint64_t)srv->client_header_timeout);
+	if (!h->nstreams && !h->head_ms && h->phase == H2_OPEN)
+		at = MIN_OF(at, idle_until(h, loc));
+	if (h->phase == H2_NOTICED)
+		at = MIN_OF(at, h->leave_ms);
+	return at;
+}
+
+static void h2_conn_arm(struct h2_conn *h)
+{
+	struct http_port *port = conn_port(h->conn);
+	uint64_t at = port ? h2_conn_deadline(h, port) : io_now_ms() + 1;
+
+	if (at == UINT64_MAX)
+		timer_stop(&co_sched.wheel, &h->conn->timer);
+	else if (!timer_pending(&h->conn->timer) || h->conn->timer.at != at)
+		timer_start(&co_sched.wheel, &h->conn->timer, at);
+}
+
+static void h2_conn_read(struct h2_conn *h);
+
+static void h2_conn_late(struct h2_conn *h, struct http_port *port)
+{
+	uint64_t now = io_now_ms();
+	const struct core_srv *srv = conf_get(port->default_server->scope, &core_srv_mod);
+	const struct core_loc *loc = conf_get(port->default_server->scope, &core_loc_mod);
+
+	if (h->blocked && now >= h->moved_ms + (uint64_t)loc->send_timeout) {
+		fail_count(FAIL_CLIENT_TIMEOUT_SEND);
+		h2_conn_die(h);
+	} else if (h->head_ms && now >= h->head_ms + (uint64_t)srv->client_header_timeout) {
+		fail_count(FAIL_CLIENT_TIMEOUT_HEAD);
+		conn_log(h->conn, LOG_INFO,
+			 "client timed out (110: Connection timed out) while waiting for request",
+			 SPAN(""));
+		h->head_ms = 0;
+		h->terminated = true;
+		nghttp2_session_terminate_session(h->session, NGHTTP2_NO_ERROR);
+	} else if (!h->nstreams && !h->head_ms && h->phase == H2_OPEN &&
+		   now >= idle_until(h, loc)) {
+		h2_conn_leave(h);
+	} else if (h->phase == H2_NOTICED && now >= h->leave_ms) {
+		h2_conn_last_call(h);
+	}
+}
+
+void h2_conn_timeout(struct conn *c)
+{
+	struct h2_conn *h = c->h2;
+	struct http_port *port = conn_port(c);
+
+	h2_conn_touch(h);
+	if (!port)
+		h2_conn_die(h);
+	else if (h->more)
+		h2_conn_read(h);
+	else
+		h2_conn_late(h, port);
+}
+
+/* ---- input ---- */
+
+static void start_streams(struct h2_conn *h)
+{
+	struct list *l;
+
+	while ((l = list_take(&h->starting)))
+		h2_stream_start(CONTAINER_OF(l, struct h2_client, start));
+}
+
+/* Errors after which nghttp2 cannot go on. */
+static void feed_failed(struct h2_conn *h, ssize_t rc)
+{
+	if (h->error)
+		h2_conn_terminate(h, h->error, FAIL_CLIENT_GLITCHES);
+	else if (rc == NGHTTP2_ERR_BAD_CLIENT_MAGIC)
+		h2_conn_terminate(h, NGHTTP2_PROTOCOL_ERROR, FAIL_CLIENT_H2_PROTOCOL);
+	else if (rc == NGHTTP2_ERR_FLOODED)
+		h2_conn_terminate(h, NGHTTP2_ENHANCE_YOUR_CALM, FAIL_CLIENT_GLITCHES);
+	else
+		h2_conn_terminate(h, NGHTTP2_INTERNAL_ERROR, FAIL_CLIENT_H2_PROTOCOL);
+}
+
+static void h2_conn_feed(struct h2_conn *h, const void *p, size_t n)
+{
+	ssize_t used = nghttp2_session_mem_recv(h->session, p, n);
+
+	if (used < 0)
+		feed_failed(h, used);
+	start_streams(h);
+}
+
+/* While the socket is full and answers to what came wait in nghttp2, more is not heard. */
+static bool may_read(struct h2_conn *h)
+{
+	return h->phase != H2_DEAD && nghttp2_session_want_read(h->session) &&
+	       !(h->blocked && nghttp2_session_get_outbound_queue_size(h->session) > QUEUE_MAX);
+}
+
+static void h2_conn_read(struct h2_conn *h)
+{
+	struct stream *st = &h->conn->stream;
+	ssize_t n = 0;
+
+	h->more = false;
+	if (!read_room && !(read_room = mem_alloc(READ_ROOM))) {
+		h2_conn_die(h);
+		return;
+	}
+	for (int i = 0; may_read(h) && stream_readable(st); i++) {
+		if (i == READS_A_TURN) {
+			h->more = true;
+			return;
+		}
+		n = stream_recv(st, read_room, READ_ROOM);
+		if (n == -EAGAIN)
+			return;
+		if (n <= 0) {
+			h2_conn_die(h);
+			return;
+		}
+		h2_conn_feed(h, read_room, (size_t)n);
+	}
+}
+
+void h2_conn_event(struct conn *c)
+{
+	struct h2_conn *h = c->h2;
+
+	h2_conn_touch(h);
+	if (h->blocked && (c->stream.io.ready & IO_W)) {
+		h2_conn_write(h);
+		h2_conn_pump(h);
+	}
+	h2_conn_read(h);
+}
+
+/* ---- the end of a turn ---- */
+
+/* All was said: GOAWAY is out and nobody is being served. */
+static bool h2_conn_done(struct h2_conn *h)
+{
+	return !h->nstreams && !inbuf_len(&h->out) &&
+	       (h->phase == H2_LEAVING || (!nghttp2_session_want_read(h->session) &&
+					   !nghttp2_session_want_write(h->session)));
+}
+
+/* Memory that only moving bytes need. */
+static void h2_conn_slim(struct h2_conn *h)
+{
+	if (h->waiting && h->nstreams)
+		COUNT_DOWN(conn_counters()->waiting);
+	else if (!h->waiting && !h->nstreams)
+		COUNT_UP(conn_counters()->waiting);
+	h->waiting = !h->nstreams;
+	if (!inbuf_len(&h->out))
+		inbuf_free(&h->out);
+}
+
+static void h2_conn_end(struct io_turn_end *e)
+{
+	struct h2_conn *h = CONTAINER_OF(e, struct h2_conn, end);
+	struct conn *c = h->conn;
+
+	if (h->error)
+		h2_conn_terminate(h, h->error, FAIL_CLIENT_GLITCHES);
+	if (h->phase != H2_DEAD) {
+		if (!h->blocked)
+			h2_conn_pump(h);
+		if (!h->blocked)
+			h2_conn_write(h);
+	}
+	list_del(&h->end.link);
+	/* An error of the connection takes its streams along. */
+	if (h->phase != H2_DEAD && h->nstreams && !nghttp2_session_want_read(h->session) &&
+	    h->phase != H2_LEAVING)
+		h2_conn_die(h);
+	list_del(&h->end.link);
+	if (h->phase == H2_DEAD ? !h->nstreams : h2_conn_done(h)) {
+		bool linger = h->phase != H2_DEAD;
+
+		timer_stop(&co_sched.wheel, &c->timer);
+		c->stream.io.parked_writes = false;
+		h2_conn_free(c);
+		if (linger)
+			conn_linger(c);
+		else
+			conn_close(c, false);
+		return;
+	}
+	h2_conn_slim(h);
+	if (h->phase == H2_DEAD)
+		timer_stop(&co_sched.wheel, &c->timer);
+	else
+		h2_conn_arm(h);
+}
+
+/* ---- the start ---- */
+
+void h2_conn_start(struct conn *c)
+{
+	struct http_port *port = conn_port(c);
+
+	c->h2 = port ? h2_conn_new(c, port) : NULL;
+	if (!c->h2 || iofd_register(&c->stream.io) < 0) {
+		conn_close(c, false);
+		return;
+	}
+	c->state = CONN_H2;
+	c->co = NULL;
+	if (conns_draining())
+		h2_conn_leave(c->h2);
+	if (inbuf_len(&c->in))
+		h2_conn_feed(c->h2, c->in.p + c->in.start, inbuf_len(&c->in));
+	inbuf_free(&c->in);
+	h2_conn_read(c->h2);
+	h2_conn_touch(c->h2);
+}

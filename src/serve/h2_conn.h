@@ -1,0 +1,93 @@
+/* Within serve/: HTTP/2 to clients (RFC 9113). A struct conn that speaks it has a struct h2_conn,
+ * which stands between nghttp2's session and the streams; each stream whose head is complete is a
+ * coroutine with a struct h2_client, as each HTTP/1 request is one with a struct h1_client.
+ *
+ * What is always true:
+ *  1. Input is given to nghttp2 on the loop's stack (once, at the start, by the connection's first
+ *     coroutine), all of it: no input buffer is kept. Streams whose heads came start when nghttp2
+ *     has returned; nothing suspends or starts inside its callbacks.
+ *  2. Output is taken from nghttp2 (h2_conn_pump) whenever there is some, and until it has no more
+ *     or `out` is full; the socket is written at the end of the turn, or when `out` is full.
+ * Between two calls of the pump no frame is half out of nghttp2.
+ *  3. `nstreams` counts struct h2_clients: a stream that was reset counts until its coroutine has
+ *     returned, so max_streams bounds the work and not just the protocol's idea of it.
+ *  4. A connection is freed at the end of a turn, when it is dead and has no streams.
+ *  5. Without streams and output it is this struct, the session and nothing else. */
+#pragma once
+#include <nghttp2/nghttp2.h>
+#include "http/h2/h2_head.h"
+#include "serve/conn.h"
+#include "serve/req_internal.h"
+
+enum h2_phase {
+	H2_OPEN,
+	H2_NOTICED, /* the first GOAWAY is out: new streams are still served */
+	H2_LEAVING, /* the last GOAWAY is out: only what is there is finished */
+	H2_DEAD	    /* nothing is sent or received any more */
+};
+
+struct h2_conn {
+	struct conn *conn;
+	nghttp2_session *session;
+	struct list streams;	/* struct h2_client.link */
+	struct list starting;	/* struct h2_client.start: heads complete, no coroutine yet */
+	struct io_turn_end end; /* armed whenever something happened */
+	struct inbuf out;	/* frames on their way; held only while there are some */
+	struct h2_client *head; /* whose header block is being received; NULL: nobody's */
+	uint64_t head_ms;	/* since when it is */
+	uint64_t moved_ms;	/* when output last moved, while it is blocked */
+	uint64_t idle_ms;	/* since when there are no streams */
+	uint64_t leave_ms;	/* H2_NOTICED: when the last GOAWAY is due at the latest */
+	uint64_t glitch_ms;	/* when the account was last looked at */
+	uint32_t nstreams, max_streams;
+	uint32_t glitches, max_glitches; /* max 0: no limit */
+	uint32_t updates;		 /* WINDOW_UPDATEs that sent DATA has not paid for */
+	uint32_t window, recv_window;	 /* of a stream: at first, and when its body is read */
+	uint32_t error;			 /* a receive callback wants to end the connection so */
+	uint8_t phase;			 /* enum h2_phase */
+	bool blocked;			 /* the socket is full */
+	bool terminated;		 /* a GOAWAY with the reason is on its way */
+	bool more;			 /* there may be input that was not read: next turn */
+	bool has_frame_room; /* of nghttp2's memory: the thread's frame buffer is lent */
+	bool waiting;	     /* counted as such */
+	bool extended_connect;
+};
+
+#define H2_FRAME_HEAD 9 /* bytes in front of a frame */
+#define H2_OUT_FULL                                                                                \
+	(64 * 1024) /* bytes of output that are gathered before the socket is written              \
+		     */
+
+/* ---- h2_conn.c ---- */
+
+/* Something happened: the end of the turn looks after output, timers and the end. */
+void h2_conn_touch(struct h2_conn *h);
+/* Takes what nghttp2 has to send, and writes when `out` is full: until nothing is left or the
+ * socket is full. Not from nghttp2's callbacks. */
+void h2_conn_pump(struct h2_conn *h);
+/* Room for n more bytes of output; NULL: no memory. */
+char *h2_conn_room(struct h2_conn *h, size_t n);
+static inline void h2_conn_put(struct h2_conn *h, size_t n)
+{
+	h->out.end += (uint32_t)n;
+}
+static inline bool h2_conn_full(const struct h2_conn *h)
+{
+	return inbuf_len(&h->out) >= H2_OUT_FULL;
+}
+/* Nothing more is said or heard: all streams are told. */
+void h2_conn_die(struct h2_conn *h);
+/* Age, number of requests, or shutdown: two GOAWAYs (RFC 9113 6.8), then the end. */
+void h2_conn_leave(struct h2_conn *h);
+/* The client has acknowledged what was sent with the first GOAWAY. */
+void h2_conn_noticed(struct h2_conn *h);
+/* At the end of a thread. */
+void h2_thread_fini(void);
+
+/* ---- h2_recv.c ---- */
+
+/* The callbacks for a new session; of the process, made once. NULL: no memory. */
+const nghttp2_session_callbacks *h2_callbacks(void);
+/* Puts n on the account. True: too much, and `error` is set: the turn ends with
+ * ENHANCE_YOUR_CALM. */
+bool h2_glitch(struct h2_conn *h, unsigned n);
