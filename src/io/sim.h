@@ -67,7 +67,7 @@ bool sim_running(void);
 /* Random bytes of the calling thread's stream: what sys->random gives; for libraries' hooks. */
 int sim_random(void *p, size_t n);
 
-uint64_t sim_now_us(void);
+uint64_t sim_now_us(void); /* from 0; sys->mono_us is 1000 s ahead of it */
 /* The world's randomness, for actors: [0, n); n > 0. One stream for all draws, so order matters and
  * is the same in each run. C leaves the order within arguments, initialisers and operands open:
  * one draw per statement, or gcc and clang make different worlds of one seed. */

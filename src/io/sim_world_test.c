@@ -32,7 +32,7 @@ static struct loop_thread {
 	struct io_loop *loop;
 	struct iofd listener;
 	struct io_msg stop;
-	unsigned served;
+	unsigned served, idle; /* connections; wake-ups without one */
 } threads[THREADS_TOP];
 static unsigned nthreads;
 static int listen_fd;
@@ -78,6 +78,7 @@ static void on_accept(struct iofd *f)
 	int fd = sys->accept(f->fd, NULL, NULL);
 	struct echo *e;
 
+	threads[io_loop_index()].idle += fd == -EAGAIN;
 	if (fd < 0)
 		return;
 	threads[io_loop_index()].served++;
@@ -102,7 +103,7 @@ static void *thread_main(void *arg)
 	while (io_loop_init(t->index) < 0)
 		; /* no descriptors, by fault */
 	t->loop = io_loop;
-	t->served = 0;
+	t->served = t->idle = 0;
 	t->stop.run = run_stop;
 	iofd_init(&t->listener, listen_fd, on_accept);
 	assert_int_equal(iofd_register_listener(&t->listener), 0);
@@ -122,6 +123,7 @@ static struct client {
 	unsigned char key;
 } clients[CLIENTS];
 static unsigned left;
+static uint64_t apart_us = 1000; /* from one client to the next, about */
 
 static unsigned char byte_of(const struct client *c, size_t i)
 {
@@ -221,7 +223,7 @@ static uint64_t world(uint64_t seed, unsigned n, const struct sim_faults *f)
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		clients[i].start.run = client_start;
 		clients[i].key = (unsigned char)sim_draw(256);
-		sim_timer_start(&clients[i].start, 1000 + sim_draw(20000));
+		sim_timer_start(&clients[i].start, 1000 + i * apart_us + sim_draw(apart_us));
 	}
 	sys->barrier_init(&together, n);
 	for (unsigned i = 0; i < n; i++) {
@@ -267,6 +269,23 @@ static void test_three_threads(void **state)
 		assert_true(world(seed, 3, seed % 2 ? &harmless : &none) == print);
 	}
 	assert_true(alone < 10); /* the work is shared */
+}
+
+/* EPOLLEXCLUSIVE: when all sleep, a connection wakes one of them. */
+static void test_one_is_woken(void **state)
+{
+	unsigned idle = 0, served = 0;
+
+	apart_us = 1000000;
+	world(1, 3, &none);
+	apart_us = 1000;
+	for (unsigned i = 0; i < 3; i++) {
+		assert_true(threads[i].served > 0);
+		served += threads[i].served;
+		idle += threads[i].idle;
+	}
+	assert_int_equal(served, CLIENTS);
+	assert_int_equal(idle, 0);
 }
 
 static void test_no_memory_no_descriptors(void **state)
@@ -385,6 +404,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_one_thread),
 		cmocka_unit_test(test_three_threads),
+		cmocka_unit_test(test_one_is_woken),
 		cmocka_unit_test(test_no_memory_no_descriptors),
 		cmocka_unit_test(test_addresses_do_not_matter),
 		cmocka_unit_test(test_fast),
