@@ -134,6 +134,16 @@ static struct proto_counts exchange_counts(const struct exchange *x)
 	return c;
 }
 
+void exchange_note_bytes(struct exchange *x)
+{
+	struct proto_counts c = exchange_counts(x);
+
+	if (!x->connected)
+		return;
+	x->attempt->bytes_received = x->attempt->lost_received + c.received;
+	x->attempt->bytes_sent = x->attempt->lost_sent + c.sent;
+}
+
 void exchange_finish(struct exchange *x, bool whole, bool failed)
 {
 	struct attempt *at = x->attempt;
@@ -145,10 +155,7 @@ void exchange_finish(struct exchange *x, bool whole, bool failed)
 		x->counted = true;
 		at->response_us = (int64_t)(io_now_ms() - at->start_ms) * 1000;
 		at->response_length = x->tunnelled ? x->tunnelled : c.body;
-		if (connected) {
-			at->bytes_received = c.received;
-			at->bytes_sent = c.sent;
-		}
+		exchange_note_bytes(x);
 	}
 	x->connected = false;
 	if (x->pick.member)
@@ -161,14 +168,12 @@ void exchange_finish(struct exchange *x, bool whole, bool failed)
  */
 static void exchange_drop(struct exchange *x)
 {
-	struct proto_counts c;
-
 	exchange_send_stop(x);
 	if (!x->connected)
 		return;
-	c = exchange_counts(x);
-	x->attempt->bytes_received += c.received;
-	x->attempt->bytes_sent += c.sent;
+	exchange_note_bytes(x);
+	x->attempt->lost_received = x->attempt->bytes_received;
+	x->attempt->lost_sent = x->attempt->bytes_sent;
 	x->connected = false;
 	x->proto->end(x, false);
 	exchange_forget(x);

@@ -21,6 +21,7 @@ struct attempt {
 	uint64_t start_ms;
 	int64_t connect_us, header_us, response_us;
 	int64_t response_length, bytes_received, bytes_sent;
+	int64_t lost_received, lost_sent; /* of these, on connections that were given up */
 	struct attempt *next;
 	bool redirected; /* a new exchange of the same request began here: ":" instead of "," in
 			    variables */
@@ -128,6 +129,8 @@ void exchange_log(struct exchange *x, enum log_level level, int err, const char 
 /* Ends the use of the connection: gives it back or drops it, ends the pick, completes the attempt's
  * numbers. whole: the response was complete. */
 void exchange_finish(struct exchange *x, bool whole, bool failed);
+/* Brings the attempt's bytes_received and bytes_sent up to date. */
+void exchange_note_bytes(struct exchange *x);
 /* Frees what the protocol still holds of the response. */
 void exchange_forget(struct exchange *x);
 

@@ -48,6 +48,7 @@ enum fail exchange_recv(struct exchange *x)
 	if (f != FAIL_OK)
 		return f;
 	x->attempt->status = x->resp.status;
+	exchange_note_bytes(x); /* may be asked for while the body is on its way */
 	x->attempt->header_us = (int64_t)(io_now_ms() - x->attempt->start_ms) * 1000;
 	return FAIL_OK;
 }

@@ -11,12 +11,12 @@ static bool var_proxy_target(struct var_ctx *v, const struct var *self, struct s
 {
 	struct req *r = REQ_OF_VARS(v);
 	const struct proxy_target *t = r->upstream ? r->upstream->target : NULL;
+	const struct proxy_conf *c = proxy_conf_of(r);
 
-	if (!t) {
-		const struct proxy_conf *c = proxy_conf_of(r);
-
-		t = c->pass && !c->pass->tmpl ? &c->pass->target : NULL;
-	}
+	if (!c->pass) /* also after an internal redirect to where nothing is proxied */
+		return false;
+	if (!t)
+		t = !c->pass->tmpl ? &c->pass->target : NULL;
 	if (!t)
 		return false;
 	*out = self->data ? t->port : t->host_header;

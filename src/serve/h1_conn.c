@@ -14,6 +14,12 @@
 
 /* ---- the request body ---- */
 
+/* Bytes of the stream up to the end of what was given. */
+static uint64_t wire_at(const struct client_body *b)
+{
+	return b->h1.stream->received - inbuf_len(b->h1.in) + b->h1.held;
+}
+
 static MAY_SUSPEND enum fail client_body_next(struct body *body, struct piece *out)
 {
 	struct client_body *b = CONTAINER_OF(body, struct client_body, body);
@@ -30,6 +36,8 @@ static MAY_SUSPEND enum fail client_body_next(struct body *body, struct piece *o
 	b->h1.body.accept = body->accept & PIECE_MEM;
 	f = body_next(&b->h1.body, out);
 	b->req->body_received = b->h1.received;
+	if (b->h1.framing == H1_BODY_CHUNKED)
+		b->req->body_wire = (int64_t)(wire_at(b) - b->wire_start);
 	if (f == FAIL_OK && out->last) {
 		body->done = true;
 		body->trailers = b->h1.body.trailers;
@@ -69,6 +77,7 @@ static void client_body_start(struct h1_client *h, struct conn *c)
 	b->h1.on_timeout = FAIL_CLIENT_TIMEOUT_BODY;
 	b->h1.on_end = FAIL_CLIENT_CLOSED;
 	b->failed = FAIL_OK;
+	b->wire_start = wire_at(b);
 	b->body = (struct body){
 		.ops = &client_body_ops, .length = b->h1.body.length, .accept = PIECE_MEM};
 	b->req = r;
@@ -186,6 +195,23 @@ static enum fail head_keep(struct head_reader *hr)
 	return FAIL_OK;
 }
 
+/* What is known of a head that was refused is in the log: the line at least. */
+static void head_known(struct head_reader *hr)
+{
+	struct req *r = &hr->h->req;
+	struct span line = inbuf_span(&hr->c->in);
+
+	if (r->in.line.n) {
+		r->request_length = (int64_t)line.n;
+		(void)req_set_uri(r);
+		return;
+	}
+	for (size_t i = 0; i < line.n; i++)
+		if (line.p[i] == '\r' || line.p[i] == '\n')
+			line.n = i;
+	r->in.line = line;
+}
+
 /* ---- after the answer ---- */
 
 static bool body_unread(const struct h1_client *h)
@@ -265,10 +291,13 @@ static MAY_SUSPEND void h1_serve(struct h1_client *h, struct conn *c, enum fail 
 {
 	struct req *r = &h->req;
 
-	if (f == FAIL_OK)
+	if (f == FAIL_OK) {
+		enum fail uri;
+
 		f = req_set_server(r);
-	if (f == FAIL_OK)
-		f = req_set_uri(r);
+		uri = req_set_uri(r); /* known even when the host is bad: for the logs */
+		f = f == FAIL_OK ? uri : f;
+	}
 	if (f == FAIL_OK && c->greeted && r->port->ssl && !c->tls)
 		f = FAIL_HTTP_TO_HTTPS;
 	if (f != FAIL_OK) {
@@ -324,6 +353,8 @@ MAY_SUSPEND enum conn_next h1_conn_request(struct conn *c)
 	COUNT_UP(conn_counters()->writing);
 	if (f == FAIL_OK)
 		f = head_keep(&hr);
+	else
+		head_known(&hr);
 	if (f == FAIL_CLIENT_CLOSED || f == FAIL_CLIENT_RESET || f == FAIL_CLIENT_TIMEOUT_HEAD ||
 	    f == FAIL_CANCELLED) {
 		const struct core_loc *l = req_conf(&h->req, &core_loc_mod);

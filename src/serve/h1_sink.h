@@ -9,6 +9,7 @@ struct client_body {
 	struct body body; /* what handlers see */
 	struct h1_body h1;
 	struct req *req;
+	uint64_t wire_start;  /* of what the stream has received, where the body begins */
 	bool expect_continue; /* 100 is still owed */
 	enum fail failed;     /* what the last next said */
 };

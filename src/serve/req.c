@@ -54,6 +54,7 @@ struct req *req_new(struct conn *c, struct http_port *port)
 	r->scope = r->server->scope;
 	r->uri_changes = r->redirects = REQ_REDIRECTS;
 	r->in.content_length = -1;
+	r->resp.content_length = r->resp.last_modified = -1;
 	r->request_port = -1;
 	r->start_ms = io_now_ms();
 	r->start_wall_ms = io_wall_ms();
@@ -253,7 +254,7 @@ enum fail req_set_uri(struct req *r)
 	}
 	r->method_name = r->in.method_name;
 	r->method = r->in.method;
-	r->args = r->in.query;
+	r->args = r->in.query.n ? r->in.query : (struct span){0};
 	r->has_args = r->in.has_query;
 	if (r->in.path.n == 1 && r->in.path.p[0] == '*') {
 		r->uri = r->in.path;

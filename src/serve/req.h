@@ -121,6 +121,7 @@ struct req {
 
 	struct body *body;	   /* request body, pulled; NULL: none (or consumed) */
 	int64_t body_received;	   /* bytes of body taken from the client */
+	int64_t body_wire;	   /* the same with what frames it (chunks), 0: not known */
 	struct req_body *buffered; /* after req_read_body: the whole body (serve/request_body.h) */
 
 	uint64_t start_ms; /* io_now_ms at the first byte of the head */

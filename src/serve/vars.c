@@ -139,7 +139,9 @@ static const struct sockaddr *client(struct req *r)
 
 GETTER(get_binary_remote_addr)
 {
-	*out = addr_bytes(client(REQ_OF_VARS(v)));
+	const struct sockaddr *sa = client(REQ_OF_VARS(v));
+
+	*out = sa->sa_family == AF_UNIX ? SPAN("unix:") : addr_bytes(sa);
 	return true;
 }
 
@@ -287,7 +289,7 @@ GETTER(get_server_name)
 GETTER(get_server_protocol)
 {
 	*out = http_version_name(REQ_OF_VARS(v)->in.version);
-	return true;
+	return out->n > 0;
 }
 
 GETTER(get_is_args)
@@ -386,7 +388,7 @@ GETTER(get_request_length)
 {
 	struct req *r = REQ_OF_VARS(v);
 
-	return number(v, out, r->request_length + r->body_received);
+	return number(v, out, r->request_length + MAX_OF(r->body_wire, r->body_received));
 }
 
 GETTER(get_request_time)
@@ -541,7 +543,8 @@ GETTER(get_sent_transfer_encoding)
 	struct req *r = REQ_OF_VARS(v);
 
 	if (!r->sink->connection_fields || !r->head_sent || r->resp.content_length >= 0 ||
-	    !req_is_11(r) || !r->keep_alive)
+	    !req_is_11(r) || !r->keep_alive ||
+	    !http_response_has_body(r->in.method, r->resp.status))
 		return false;
 	*out = SPAN("chunked");
 	return true;
