@@ -171,6 +171,18 @@ static MAY_SUSPEND enum fail head_read(struct head_reader *hr)
 	}
 }
 
+/* The first bytes of a head. An event may have brought none (a TLS record without data, say): then
+ * nothing has begun, and no clock but that of the wait runs. > 0, 0 at the end, -EAGAIN, -errno. */
+static ssize_t head_begin(struct head_reader *hr)
+{
+	struct conn *c = hr->c;
+
+	if (inbuf_len(&c->in))
+		return 1;
+	return inbuf_reserve(&c->in, hr->start_size, NULL) ? inbuf_recv(&c->in, &c->stream)
+							   : -ENOMEM;
+}
+
 /* The head's spans point into the input buffer. Where a body or a tunnel will use that buffer while
  * the request lives, they move to the arena as one block; otherwise nothing is read into it until
  * the answer is out, and they stay. */
@@ -330,6 +342,7 @@ MAY_SUSPEND enum conn_next h1_conn_request(struct conn *c)
 	struct head_reader hr = {.c = c};
 	enum conn_next next;
 	struct h1_client *h;
+	ssize_t n;
 	enum fail f;
 
 	h = port ? h1_client_new(c, port) : NULL;
@@ -337,6 +350,11 @@ MAY_SUSPEND enum conn_next h1_conn_request(struct conn *c)
 		return CONN_NEXT_CLOSE;
 	hr.h = h;
 	head_limits(&hr);
+	n = head_begin(&hr);
+	if (n <= 0) {
+		req_free(&h->req);
+		return n == -EAGAIN ? CONN_NEXT_REQUEST : CONN_NEXT_CLOSE;
+	}
 	COUNT_UP(conn_counters()->reading);
 	f = head_read(&hr);
 	COUNT_DOWN(conn_counters()->reading);
