@@ -176,18 +176,19 @@ static int64_t conn_head_timeout(const struct http_port *port)
 	return srv->client_header_timeout;
 }
 
-static void conn_park(struct conn *c, enum conn_state state, int64_t timeout_ms)
+/* timeout_ms counts from since_ms; 0: none. */
+static void conn_park(struct conn *c, enum conn_state state, int64_t timeout_ms, uint64_t since_ms)
 {
 	c->state = (uint8_t)state;
 	c->co = NULL;
 	c->req = NULL;
-	c->parked_ms = io_now_ms();
+	c->parked_ms = since_ms;
 	if (inbuf_len(&c->in) == 0)
 		inbuf_free(&c->in);
 	if (state == CONN_IDLE)
 		COUNT_UP(conns.counters.waiting);
 	if (timeout_ms > 0)
-		timer_start(&co_sched.wheel, &c->timer, io_now_ms() + (uint64_t)timeout_ms);
+		timer_start(&co_sched.wheel, &c->timer, since_ms + (uint64_t)timeout_ms);
 	if (iofd_register(&c->stream.io) < 0)
 		conn_close(c, false);
 }
@@ -320,7 +321,7 @@ void conn_accepted(struct listener *l, int fd, const struct net_addr *peer)
 		conn_close(c, false);
 		return;
 	}
-	conn_park(c, CONN_FRESH, conn_head_timeout(port));
+	conn_park(c, CONN_FRESH, conn_head_timeout(port), io_now_ms());
 }
 
 /* ---- the start: PROXY protocol and TLS ---- */
@@ -509,6 +510,8 @@ static void conn_main(void *arg)
 {
 	struct conn *c = arg;
 	enum conn_next next = CONN_NEXT_REQUEST;
+	uint64_t since_ms = c->parked_ms, received = c->stream.received;
+	bool tls = c->tls;
 
 	c->co = co_current();
 	if (!c->greeted && !conn_greet(c)) {
@@ -527,7 +530,10 @@ static void conn_main(void *arg)
 	}
 	switch (next) {
 	case CONN_NEXT_REQUEST:
-		conn_park(c, c->requests ? CONN_IDLE : CONN_FRESH, conn_idle_timeout(c));
+		/* An event that brought nothing (a TLS record without data, say) wins no time. */
+		if (c->stream.received != received || c->tls != tls)
+			since_ms = io_now_ms();
+		conn_park(c, c->requests ? CONN_IDLE : CONN_FRESH, conn_idle_timeout(c), since_ms);
 		break;
 	case CONN_NEXT_LINGER:
 		conn_linger(c);
