@@ -231,6 +231,12 @@ static bool body_unread(const struct h1_client *h)
 	return h->has_body && !h->body.h1.body.done;
 }
 
+/* The answer's end is the connection's: when it was cut only a reset tells. */
+static bool answer_ends_with_conn(const struct h1_client *h)
+{
+	return h->req.head_sent && !h->no_body && !h->chunked && h->left < 0;
+}
+
 /* May the connection be kept? Reads away what is left of the body when that is little. */
 static MAY_SUSPEND enum conn_next conn_after(struct h1_client *h, struct conn *c)
 {
@@ -240,8 +246,10 @@ static MAY_SUSPEND enum conn_next conn_after(struct h1_client *h, struct conn *c
 	if (r->tunnelled)
 		return CONN_NEXT_TUNNEL;
 	if (c->cancelled || r->aborted || r->broken)
-		return h->timed_out && l->reset_timedout_connection ? CONN_NEXT_RESET
-								    : CONN_NEXT_CLOSE;
+		return (h->timed_out && l->reset_timedout_connection) ||
+				       (r->broken && answer_ends_with_conn(h))
+			       ? CONN_NEXT_RESET
+			       : CONN_NEXT_CLOSE;
 	if (r->dropped)
 		return CONN_NEXT_CLOSE;
 	/* Where a body that broke off ends, and the next request begins, nobody knows. */
