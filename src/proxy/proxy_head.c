@@ -8,7 +8,7 @@ struct head_field {
 	struct span before; /* complete constant lines */
 	struct span name;   /* "Name: " */
 	struct tmpl *value; /* NULL: only `before` counts, or one of the special kinds */
-	enum { FIELD_VALUE, FIELD_PROXY_HOST, FIELD_CONNECTION, FIELD_UPGRADE } kind;
+	enum { FIELD_VALUE, FIELD_HOST, FIELD_PROXY_HOST, FIELD_CONNECTION, FIELD_UPGRADE } kind;
 };
 struct proxy_head {
 	struct head_field *fields;
@@ -85,9 +85,10 @@ static int head_configured(struct conf_call *c, struct proxy_conf *conf, struct 
 	for (size_t i = 0; i < conf->set_headers.n; i++) {
 		struct proxy_header *s = &conf->set_headers.v[i];
 		enum hdr_id id = hdr_id_of(s->name);
-		int kind = id == HDR_CONNECTION ? FIELD_CONNECTION
-			   : id == HDR_UPGRADE	? FIELD_UPGRADE
-						: FIELD_VALUE;
+		int kind = id == HDR_CONNECTION					 ? FIELD_CONNECTION
+			   : id == HDR_UPGRADE					 ? FIELD_UPGRADE
+			   : id == HDR_HOST && !(s->value && s->value->constant) ? FIELD_HOST
+										 : FIELD_VALUE;
 
 		if (id == HDR_OTHER)
 			h->skip_names[h->nskip++] = s->name;
@@ -156,7 +157,10 @@ static enum fail head_evaluate(struct exchange *x, struct span *values, size_t *
 		const struct head_field *f = &h->fields[i];
 
 		values[i] = f->value ? tmpl_eval(f->value, &x->r->vars) : (struct span){0};
-		if (f->kind == FIELD_PROXY_HOST)
+		/* $host is empty when an HTTP/1.0 client names none: a request of HTTP/1.1
+		 * without Host is none (RFC 9112 3.2). */
+		if (f->kind == FIELD_PROXY_HOST ||
+		    (f->kind == FIELD_HOST && !values[i].n && x->conf->http_version >= HTTP_11))
 			values[i] = x->target->host_header;
 		if (values[i].n && !http_is_field_value(values[i])) {
 			req_log(x->r, LOG_ERR, 0, "invalid value of \"%.*s\" for the upstream",

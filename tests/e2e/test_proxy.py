@@ -70,6 +70,22 @@ def test_default_headers(start, echo):
         assert "x-hop" not in headers and "proxy-connection" not in headers
 
 
+def test_http11_has_a_host(start, echo):
+    """An HTTP/1.0 client that names no host: $host is empty, and HTTP/1.1 without Host would be no request."""
+    s = start("server { listen 127.0.0.1:@port@; proxy_set_header Host $host; location / { proxy_pass http://%s; proxy_http_version 1.1; }"
+              " location /0 { proxy_pass http://%s; proxy_http_version 1.0; } }" % (echo.addr, echo.addr))
+
+    def ask(path):
+        with s.connect() as c:
+            c.send(b"GET %s HTTP/1.0\r\n\r\n" % path)
+            return head_of(c.read_response())
+    line, h = ask(b"/")
+    assert line == "GET / HTTP/1.1"
+    assert h.get("host") == (None if ORACLE else echo.addr)
+    line, h = ask(b"/0")
+    assert line == "GET /0 HTTP/1.0" and "host" not in h
+
+
 def test_set_header(start, echo):
     s = start("""server { listen 127.0.0.1:@port@; proxy_set_header X-Server s; proxy_set_header Host $host;
         location / { proxy_pass http://@b@; }
