@@ -151,12 +151,17 @@ static int alloc_fails(void)
 	return 1;
 }
 
+void sim_reseed(uint64_t seed)
+{
+	for (unsigned i = 0; i < 4; i++)
+		sim.rng[i] = sim_scramble(seed * 4 + i);
+}
+
 void sim_start(const struct sim_options *o)
 {
 	BUG_ON(sim.running);
 	sim = (struct sim_world){.o = *o, .running = true, .seed = o->seed, .print = 1};
-	for (unsigned i = 0; i < 4; i++)
-		sim.rng[i] = sim_scramble(o->seed * 4 + i);
+	sim_reseed(o->seed);
 	if (!o->latency_max_us) {
 		sim.o.latency_min_us = 20;
 		sim.o.latency_max_us = 300;

@@ -26,9 +26,16 @@ static uint64_t world_us(clockid_t id)
 	return id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE ? sim_wall_us() : sim_mono_us();
 }
 
+static bool real_clocks;
+
+void sim_libraries_follow(bool world)
+{
+	real_clocks = !world;
+}
+
 static bool of_world(clockid_t id)
 {
-	return sim.running && id != CLOCK_PROCESS_CPUTIME_ID && id != CLOCK_THREAD_CPUTIME_ID;
+	return sim.running && !real_clocks && id != CLOCK_PROCESS_CPUTIME_ID && id != CLOCK_THREAD_CPUTIME_ID;
 }
 
 EXPORTED int clock_gettime(clockid_t id, struct timespec *ts)
@@ -57,7 +64,7 @@ EXPORTED time_t time(time_t *out)
 {
 	struct timespec ts;
 
-	if (sim.running)
+	if (of_world(CLOCK_REALTIME))
 		clock_gettime(CLOCK_REALTIME, &ts);
 	else
 		real_time(CLOCK_REALTIME, &ts);
