@@ -55,11 +55,11 @@ struct sim_options {
 };
 
 void sim_start(const struct sim_options *o);
-/* The world's randomness begins anew (what the worker has drawn stays drawn): for fuzzing, where one
- * world sees one input after another and each must do again what it did. */
+/* The world's randomness begins anew (what the worker has drawn stays drawn): for fuzzing, where
+ * one world sees one input after another and each must do again what it did. */
 void sim_reseed(uint64_t seed);
-/* Whether libraries that read clocks themselves get the world's (as at the start) or the real one: a
- * fuzzer around the world measures its own time. */
+/* Whether libraries that read clocks themselves get the world's (as at the start) or the real one:
+ * a fuzzer around the world measures its own time. */
 void sim_libraries_follow(bool world);
 /* Faults may change while the world runs (a world that calms down before its end, say). */
 void sim_set_faults(const struct sim_faults *f);

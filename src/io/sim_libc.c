@@ -35,7 +35,8 @@ void sim_libraries_follow(bool world)
 
 static bool of_world(clockid_t id)
 {
-	return sim.running && !real_clocks && id != CLOCK_PROCESS_CPUTIME_ID && id != CLOCK_THREAD_CPUTIME_ID;
+	return sim.running && !real_clocks && id != CLOCK_PROCESS_CPUTIME_ID &&
+	       id != CLOCK_THREAD_CPUTIME_ID;
 }
 
 EXPORTED int clock_gettime(clockid_t id, struct timespec *ts)
