@@ -48,6 +48,8 @@ struct ask {
 	int got_status;
 	int64_t got_body, got_wire;
 	bool got_whole, got_chunked;
+	bool early; /* a server answered before it had read the request: the connection may end with
+		       that */
 	uint64_t sent_us; /* its last byte left the client */
 	/* the log */
 	unsigned lines;

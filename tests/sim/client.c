@@ -32,11 +32,11 @@ static void client_head(struct client *c, struct ask *a, struct text *h)
 			    1000 + c->index);
 	text_printf(h, "%s %s%s HTTP/1.%d\r\nHost: sim\r\nX-Id: %u\r\n", a->method,
 		    client_target_host(c), a->target, c->http10 ? 0 : 1, a->id);
-	if (a->id % 7 == 0)
+	if (a->kind == ASK_TUNNEL)
+		text_printf(h, "Connection: upgrade\r\nUpgrade: websocket\r\n");
+	else if (a->id % 7 == 0)
 		text_printf(h, "Connection: X-Hop%s\r\nX-Hop: 1\r\n",
 			    c->http10 ? ", keep-alive" : "");
-	else if (a->kind == ASK_TUNNEL)
-		text_printf(h, "Connection: upgrade\r\nUpgrade: websocket\r\n");
 	else if (c->http10)
 		text_printf(h, "Connection: keep-alive\r\n");
 	if (a->id % 11 == 0) {
@@ -68,6 +68,7 @@ static void client_make_feed(struct client *c, struct ask *a)
 	c->want_100 = a->expect;
 	c->feed_ready = true;
 	a->begun = true;
+	sim_note("client %u: %s %s, %lld up", c->index, a->method, a->target, (long long)a->upload);
 	if (a->upload < 0)
 		return;
 	f->framing = a->chunked ? FEED_CHUNKED : FEED_RAW;
@@ -104,9 +105,12 @@ static bool client_next_feed(struct client *c)
 	}
 	if (c->sending >= c->nasks || c->closes || c->half)
 		return false;
-	if (!c->pipeline && c->sending &&
-	    (c->sending != c->reading || sim_now_us() < c->answered_us + c->think_us))
+	if (!c->pipeline && c->sending != c->reading)
 		return false;
+	if (!c->pipeline && c->sending && sim_now_us() < c->answered_us + c->think_us) {
+		sim_timer_start(&c->think_timer.t, c->answered_us + c->think_us);
+		return false;
+	}
 	client_make_feed(c, c->asks[c->sending]);
 	return true;
 }
@@ -158,6 +162,7 @@ static void client_end(struct client *c, const char *how, bool reset)
 	c->done = true;
 	sim_timer_stop(&c->send_timer.t);
 	sim_timer_stop(&c->read_timer.t);
+	sim_timer_stop(&c->think_timer.t);
 	sim_timer_stop(&c->doom_timer.t);
 	sim_timer_stop(&c->begin_timer.t);
 	sim_timer_stop(&c->expect_timer.t);
@@ -288,6 +293,8 @@ static void client_answered(struct client *c)
 	struct span v;
 
 	a->got_wire = c->in.all + a->got_wire;
+	sim_note("client %u: request %u: %d, %lld bytes", c->index, a->id, a->got_status,
+		 (long long)a->got_body);
 	ask_check_end(a, true);
 	c->closes |= head_field(&c->in, "Connection", &v) && span_eq_nocase(v, SPAN("close"));
 	if (c->reading == c->sending) { /* an early answer: the rest of the request is not wanted */
@@ -296,6 +303,9 @@ static void client_answered(struct client *c)
 			c->feed_ready = false;
 	}
 	c->reading++;
+	if (a->early)
+		for (unsigned i = c->reading; i < c->nasks; i++)
+			ask_excuse(c->asks[i], "an early answer came before it");
 	c->answered_us = sim_now_us();
 	parse_init(&c->in);
 	if (c->reading == c->nasks && !c->silent) {
@@ -306,8 +316,6 @@ static void client_answered(struct client *c)
 		for (unsigned i = c->reading; i < c->nasks; i++)
 			ask_excuse(c->asks[i], "the connection closes");
 	sim_timer_stop(&c->expect_timer.t);
-	if (c->think_us && !c->pipeline && !c->send_paused)
-		sim_timer_start(&c->send_timer.t, sim_now_us() + c->think_us);
 }
 
 static void client_interim(struct client *c, int status)
@@ -479,7 +487,7 @@ static void client_receive(struct client *c)
 			client_doom(c);
 			return;
 		}
-		if (c->rstep) {
+		if (c->rstep && !c->reset) {
 			c->read_paused = true;
 			sim_timer_start(&c->read_timer.t, sim_now_us() + c->rpause_us);
 		}
@@ -527,6 +535,10 @@ static void client_on_reset(struct sim_conn *sc)
 {
 	struct client *c = sim_conn_owner(sc);
 
+	c->read_paused = false;
+	c->reset = true;
+	if (!c->done && c->link.ready)
+		client_receive(c); /* what came before it can be read */
 	if (!c->done)
 		client_closed(c, true);
 }
@@ -550,6 +562,7 @@ static void client_begin(struct sim_timer *t)
 		return;
 	}
 	c->connected = true;
+	sim_note("client %u connects to port %u", c->index, c->port);
 	nconnected++;
 	sc = sim_connect((struct sockaddr *)&from, (struct sockaddr *)&to, sizeof(to), &client_ops,
 			 c);
@@ -563,6 +576,11 @@ static void client_serving(struct world_start *s)
 	struct client *c = CONTAINER_OF(s, struct client, start);
 
 	sim_timer_start(&c->begin_timer.t, sim_now_us() + c->after_us);
+}
+
+static void client_think_timer(struct sim_timer *t)
+{
+	client_send(TIMER_OWNER(t));
 }
 
 /* 100 does not come: the body goes out all the same, as RFC 9110 10.1.1 wants. */
@@ -589,6 +607,7 @@ struct client *client_new(void)
 	c->doom_timer = (struct client_timer){{.run = client_doom_timer}, c};
 	c->begin_timer = (struct client_timer){{.run = client_begin}, c};
 	c->expect_timer = (struct client_timer){{.run = client_expect_timer}, c};
+	c->think_timer = (struct client_timer){{.run = client_think_timer}, c};
 	parse_init(&c->in);
 	return c;
 }

@@ -45,13 +45,15 @@ struct client {
 	/* internal */
 	struct link link;
 	struct feed feed;
-	bool feed_ready, may_send_body, want_100, connected, read_paused, send_paused, half, deaf;
+	bool feed_ready, may_send_body, want_100, connected, read_paused, send_paused, half, deaf,
+		reset;
 	bool tunnelled, leaving, done, closes;
 	unsigned sending, reading;
 	struct parse in;
 	uint64_t sent, got, last_sent_us, answered_us, connected_us;
 	int64_t tunnel_sent, tunnel_got;
-	struct client_timer send_timer, read_timer, doom_timer, begin_timer, expect_timer;
+	struct client_timer send_timer, read_timer, think_timer, doom_timer, begin_timer,
+		expect_timer;
 };
 
 struct client *client_new(void); /* plain, patient */

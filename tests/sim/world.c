@@ -34,9 +34,11 @@ static struct sim_faults faults; /* as asked for; the start and the end go witho
 
 static void worker_log(struct log_sink *s, enum log_level level, struct span line)
 {
+	ssize_t at = span_find(line, SPAN(": ")); /* behind the numbers of process and thread */
+
 	if (line.n && line.p[line.n - 1] == '\n')
 		line.n--;
-	sim_note("log: %.*s", SPAN_ARG(line));
+	sim_note("log: %.*s", SPAN_ARG(span_cut(line, (size_t)MAX_OF(at, 0), line.n)));
 	if (level <= LOG_ALERT && level != LOG_STDERR && !world.destructive && !world.full_disk)
 		sim_broken("alert", "%.*s", SPAN_ARG(line));
 }
@@ -60,16 +62,24 @@ static void find_error_log(const char *path, int fd)
 		error_fd = fd;
 }
 
+/* "DATE [level] PID#TID: text": numbers of real processes would make two runs differ. */
 static ssize_t noted_write(int fd, const void *p, size_t n)
 {
-	struct span line = span_make(p, n);
+	struct span line = span_make(p, n), rest;
+	ssize_t from = span_find(line, SPAN("] ")), to = span_find(line, SPAN(": "));
+	char text[LOG_LINE_MAX];
+	ssize_t r;
 
-	if (fd == error_fd && n > 20) {
-		sim_note("log:%.*s", SPAN_ARG(span_cut(line, 19, n - 1)));
-		if (span_find(line, SPAN("[alert]")) >= 0 && !world.destructive && !world.full_disk)
-			sim_broken("alert", "%.*s", SPAN_ARG(line));
-	}
-	return plain_write(fd, p, n);
+	if (fd != error_fd || from < 0 || to < from || n > sizeof(text))
+		return plain_write(fd, p, n);
+	rest = span_cut(line, (size_t)to, n);
+	memcpy(text, line.p, (size_t)from + 2);
+	memcpy(text + from + 2, rest.p, rest.n);
+	sim_note("log:%.*s", (int)((size_t)from + 2 + rest.n - 20), text + 19);
+	if (span_find(line, SPAN("[alert]")) >= 0 && !world.destructive && !world.full_disk)
+		sim_broken("alert", "%.*s", SPAN_ARG(line));
+	r = plain_write(fd, text, (size_t)from + 2 + rest.n);
+	return r < 0 ? r : (ssize_t)n;
 }
 
 static void note_writes(void)
