@@ -81,8 +81,11 @@ static int ssl_make(struct conf_call *c, struct proxy_conf *conf, struct tls_con
 	conf->tls = tls_ctx_new(t, c->ctx->arena, &err);
 	if (!conf->tls)
 		return conf_error(c, 0, "%.*s", SPAN_ARG(err));
-	if (snapshot_on_free(c->ctx->snapshot, ssl_ctx_free, conf->tls) < 0)
+	if (snapshot_on_free(c->ctx->snapshot, ssl_ctx_free, conf->tls) < 0) {
+		ssl_ctx_free(conf->tls);
+		conf->tls = NULL;
 		return conf_error(c, 0, "out of memory");
+	}
 	return CONF_OK;
 }
 

@@ -321,7 +321,11 @@ struct regex *conf_regex(struct conf_call *c, unsigned word, struct span text, b
 				   err, SPAN_ARG(text), SPAN_ARG(span_cut(text, at, text.n)));
 		return NULL;
 	}
-	snapshot_on_free(c->ctx->snapshot, regex_release, re);
+	if (snapshot_on_free(c->ctx->snapshot, regex_release, re) < 0) {
+		regex_free(re);
+		conf_error(c, word, "out of memory");
+		return NULL;
+	}
 	*n = 0;
 	for (unsigned i = 0; vars && regex_name_at(re, i, &name, &group); i++) {
 		struct var *v = var_define(c, t, arena_dup(c->ctx->arena, name), VAR_CHANGEABLE);

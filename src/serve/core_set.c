@@ -16,6 +16,20 @@ static void resolver_release(void *r)
 	resolver_free(r);
 }
 
+/* The snapshot's from now on. */
+static int resolver_keep(struct conf_call *c, struct core_loc *l, const struct resolver_conf *rc)
+{
+	struct resolver *r = resolver_new(rc);
+
+	if (!r || snapshot_on_free(c->ctx->snapshot, resolver_release, r) < 0) {
+		if (r)
+			resolver_free(r);
+		return conf_error(c, 0, "out of memory");
+	}
+	l->resolver = r;
+	return CONF_OK;
+}
+
 int core_loc_init(struct conf_call *c, void *conf)
 {
 	static const struct resolver_conf system = {
@@ -27,11 +41,9 @@ int core_loc_init(struct conf_call *c, void *conf)
 	l->keepalive_disable = 1;
 	l->client_body_temp_path = conf_path(c->ctx, SPAN("client_body_temp"), false);
 	l->root = tmpl_compile_text(c, 0, conf_path(c->ctx, SPAN("html"), false));
-	l->resolver = resolver_new(&system);
-	if (!l->root || !l->resolver || !l->client_body_temp_path.p)
+	if (!l->root || !l->client_body_temp_path.p)
 		return conf_error(c, 0, "out of memory");
-	return snapshot_on_free(c->ctx->snapshot, resolver_release, l->resolver) < 0 ? CONF_ERR
-										     : CONF_OK;
+	return resolver_keep(c, l, &system);
 }
 
 /* Relative paths are relative to the prefix, also in front of variables. */
@@ -336,9 +348,5 @@ int resolver_set(struct conf_call *c)
 		return conf_error(c, 0, "\"ipv4\" and \"ipv6\" cannot both be \"off\"");
 	rc.servers = servers;
 	rc.nservers = n;
-	l->resolver = resolver_new(&rc);
-	if (!l->resolver)
-		return conf_error(c, 0, "out of memory");
-	return snapshot_on_free(c->ctx->snapshot, resolver_release, l->resolver) < 0 ? CONF_ERR
-										     : CONF_OK;
+	return resolver_keep(c, l, &rc);
 }
