@@ -84,6 +84,20 @@ void generation_unlink_sockets(const struct bundle *b, const struct bundle *keep
 	}
 }
 
+void generation_disown_sockets(struct generation *g, const struct bundle *others)
+{
+	struct bundle_item *i;
+
+	for (i = bundle_next(g->bundle, NULL, BUNDLE_LISTEN); i;
+	     i = bundle_next(g->bundle, i, BUNDLE_LISTEN)) {
+		const struct bundle_item *o =
+			bundle_find(others, BUNDLE_LISTEN, i->key, i->sub, i->index);
+
+		if (o && o->fd == i->fd)
+			i->fd = -1;
+	}
+}
+
 void generation_close_sockets(struct generation *g, bool remove)
 {
 	struct bundle_item *i;

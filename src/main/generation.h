@@ -30,5 +30,9 @@ void generation_replace(struct generation *old, const struct generation *by);
 /* The end of listening: closes the bundle's sockets, and removes the files of Unix sockets when
  * remove. */
 void generation_close_sockets(struct generation *g, bool remove);
+/* Sockets that g shares with another generation, which is about to close them, are not g's any
+ * more.
+ */
+void generation_disown_sockets(struct generation *g, const struct bundle *others);
 /* Removes the files of the Unix sockets in b that keep (may be NULL) has not. */
 void generation_unlink_sockets(const struct bundle *b, const struct bundle *keep);

@@ -30,6 +30,8 @@ uint64_t master_now_ms(void)
 /* The files of Unix sockets belong to whoever serves them next, if there is somebody. */
 static void close_sockets(struct master *m)
 {
+	if (m->next)
+		generation_disown_sockets(m->next, m->gen->bundle);
 	generation_close_sockets(m->gen, !m->new_binary);
 }
 

@@ -71,7 +71,7 @@ static int format_set(struct conf_call *c)
 	if (!f)
 		return conf_error(c, 0, "out of memory");
 	f->name = conf_arg(c, 1);
-	if (format_find(m, f->name))
+	if (format_find(m, f->name) || span_eq(f->name, SPAN("combined")))
 		return conf_error(c, 1, "duplicate \"log_format\" name \"%.*s\"",
 				  SPAN_ARG(f->name));
 	if (conf_param(conf_arg(c, 2), "escape", &how)) {
@@ -196,7 +196,7 @@ static int log_conflicts(struct conf_call *c, const struct log_conf *conf,
 	for (size_t i = 0; i + 1 < conf->n; i++) {
 		const struct log_file *o = &conf->logs[i]->file;
 
-		if (o->path.n && span_eq(o->path, a->file.path) &&
+		if (o->path.n && span_eq(o->path, a->file.path) && o->buffer && a->file.buffer &&
 		    (o->buffer != a->file.buffer || o->flush_ms != a->file.flush_ms ||
 		     o->gzip != a->file.gzip))
 			return conf_error(
@@ -341,8 +341,7 @@ static bool wanted(struct req *r, const struct access_log *a)
 
 static void log_one(struct req *r, const struct access_log *a, const struct log_conf *conf)
 {
-	line.n = 0;
-	line.failed = false;
+	log_line_start(&line);
 	log_format_line(a->format, r, &line);
 	if (a->syslog) {
 		if (!line.failed)
@@ -351,8 +350,9 @@ static void log_one(struct req *r, const struct access_log *a, const struct log_
 	}
 	log_line_add(&line, SPAN("\n"));
 	if (line.failed)
-		return;
-	if (a->path)
+		req_log(r, LOG_ERR, 0,
+			"a line of the access log was too long, or no memory for it");
+	else if (a->path)
 		log_to_path(r, a, conf);
 	else
 		log_file_add(&a->file, span_make(line.p, line.n), r->snapshot);

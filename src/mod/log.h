@@ -20,7 +20,10 @@ struct log_line {
 	size_t n, cap;
 	bool failed; /* above LOG_LINE_CEILING, or no memory: the line is dropped */
 };
-#define LOG_LINE_CEILING (1u << 20)
+#define LOG_LINE_CEILING (64u << 20)
+
+/* Empties it; the memory of an unusually long line is given back. */
+void log_line_start(struct log_line *l);
 
 /* Room for n more bytes; NULL: failed. */
 char *log_line_room(struct log_line *l, size_t n);

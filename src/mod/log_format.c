@@ -9,6 +9,8 @@
 #include "serve/conn.h"
 #include "serve/req.h"
 
+#define LINE_KEPT (256u << 10) /* bytes of a thread's line that stay allocated */
+
 struct log_part {
 	struct span text;				/* constant text; get and var are not set */
 	void (*put)(struct log_line *l, struct req *r); /* what every line has: no slot, no arena */
@@ -36,6 +38,14 @@ static char *line_grow(struct log_line *l, size_t n)
 	l->p = p;
 	l->cap = cap;
 	return l->p + l->n;
+}
+
+void log_line_start(struct log_line *l)
+{
+	if (l->cap > LINE_KEPT)
+		log_line_fini(l);
+	l->n = 0;
+	l->failed = false;
 }
 
 char *log_line_room(struct log_line *l, size_t n)

@@ -74,8 +74,7 @@ def test_buffer_and_flush(start):
     s = start("access_log @PREFIX@/logs/access.log combined buffer=64k flush=1s; " + SITE % "")
     for i in range(10):
         s.get(f"/{i}")
-    s.wait_log("GET /9")
-    assert s.log().count("\n") == 10
+    poll(lambda: s.log().count("\n") == 10, 10, "the lines of all threads")
 
 
 def test_buffer_is_written_at_the_end(start):
@@ -126,6 +125,31 @@ def test_reopen_flushes_first(start, main):
     s.get("/new")
     s.send_signal(signal.SIGUSR1)
     poll(lambda: s.log() == "/new\n", 10, "the line in the new file")
+
+
+def test_long_lines(start):
+    """A line of megabytes is written whole, and the next ones too."""
+    s = start("log_format b escape=default '$request_uri $request_body'; access_log @PREFIX@/logs/access.log b; server { listen 127.0.0.1:@port@; "
+              "client_max_body_size 0; client_body_buffer_size 2m; location / { proxy_pass http://127.0.0.1:@port@/x; } location /x { return 200; } }")
+    body = bytes(range(256)) * 4096
+    assert s.get("/up", method="POST", body=body).status == 200
+    assert s.get("/next").status == 200
+    s.wait_log("^/next ")
+    line = next(x for x in s.log().split("\n") if x.startswith("/up "))
+    assert line.count("\\x00") == 4096 and len(line) > len(body)
+
+
+def test_combined_is_taken(start):
+    r = start("log_format combined x;", start=False).run("-t")
+    assert r.returncode == 1 and 'duplicate "log_format" name "combined"' in r.stderr
+
+
+def test_buffers_of_one_file(start):
+    """Two sizes for one file are refused, a size and none are not."""
+    conf = "access_log @PREFIX@/logs/a.log combined buffer=4k; access_log @PREFIX@/logs/a.log combined%s;"
+    r = start(conf % " buffer=8k", start=False).run("-t")
+    assert r.returncode == 1 and "already defined with conflicting parameters" in r.stderr
+    assert start(conf % "", start=False).run("-t").returncode == 0
 
 
 def test_variable_in_path(start):

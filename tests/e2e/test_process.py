@@ -411,6 +411,40 @@ def test_killed_worker_is_replaced(start):
         assert text_of(s) == "a"
 
 
+def test_worker_that_dies_again_and_again(start):
+    """It is started again ever more slowly, the master does not spin, and at last the service is back."""
+    s = start(SITE % "a", check=False)
+    killed = set()
+    for _ in range(5):
+        pid = poll(lambda: [p for p in s.worker_pids() if p not in killed], 20, "another worker")[0]
+        killed.add(pid)
+        os.kill(pid, signal.SIGKILL)
+    if not s.oracle:
+        s.wait_log(r"the next starts in (\d+)ms", "error.log", count=4)
+        delays = [int(d) for d in re.findall(r"the next starts in (\d+)ms", s.log("error.log"))]
+        assert delays == [100, 200, 400, 800]
+        with open(f"/proc/{s.proc.pid}/stat") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        assert (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") < 1 * harness.SLOW
+    poll(lambda: text_of(s) == "a", 20, "the service")
+    if not s.oracle:
+        reload_and_expect(s, "b", http=SITE % "b")
+
+
+def test_quit_during_a_reload(start):
+    """The master ends cleanly whatever is under way; no file of a socket stays."""
+    for sig in (signal.SIGQUIT, signal.SIGTERM):
+        s = start("server { listen unix:@PREFIX@/a.sock; } server { listen 127.0.0.1:@port@; }")
+        s.configure("server { listen unix:@PREFIX@/a.sock; } server { listen unix:@PREFIX@/b.sock; } server { listen 127.0.0.1:@port@; }",
+                    main="worker_rlimit_nofile 3000;")
+        s.send_signal(signal.SIGHUP)
+        s.send_signal(sig)
+        s.proc.wait(10 * harness.SLOW)
+        assert s.proc.returncode == 0
+        assert not [f for f in os.listdir(s.prefix) if f.endswith(".sock")], sig
+        assert not os.path.exists(s.path("logs/nginx.pid"))
+
+
 def test_terminated_worker_is_replaced(start):
     """$pid is a process that may be ended without ending the service."""
     s = start('server { listen 127.0.0.1:@port@; location / { return 200 "$pid"; } }')
