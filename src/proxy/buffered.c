@@ -1,3 +1,4 @@
+#include "base/mutant.h"
 #include "proxy/buffered.h"
 #include <errno.h>
 #include "base/pool.h"
@@ -184,7 +185,8 @@ static ssize_t store_some(struct buffered *b, const char *p, size_t n)
 {
 	struct buffered_block *k;
 
-	if (file_in_use(b) || b->in_memory + MIN_OF(n, b->conf->block) > b->conf->memory) {
+	if (file_in_use(b) ||
+	    (b->in_memory + MIN_OF(n, b->conf->block) > b->conf->memory && !MUTANT(no_ceiling))) {
 		if (!file_in_use(b))
 			b->file_read = b->file_given = b->file_written = 0;
 		return (ssize_t)store_file(b, p, n);
@@ -203,7 +205,7 @@ static ssize_t store_some(struct buffered *b, const char *p, size_t n)
 
 static void reader_wake(struct buffered *b)
 {
-	if (b->reader_waits) {
+	if (b->reader_waits && !MUTANT(lost_wakeup)) {
 		b->reader_waits = false;
 		co_waitq_wake_all(&b->more, 0);
 	}
@@ -436,9 +438,9 @@ static void buffered_close(struct body *body)
 		reader_join(b);
 	}
 	reader_release(b);
-	while ((k = block_oldest(b)))
+	while ((k = block_oldest(b)) && !MUTANT(leaked_buffer))
 		block_free(b, k);
-	if (b->fd >= 0)
+	if (b->fd >= 0 && !MUTANT(leaked_descriptor))
 		sys->close(b->fd);
 	b->fd = -1;
 	mem_free(b->copy);

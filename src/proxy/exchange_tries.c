@@ -1,4 +1,5 @@
 /* When another server is tried: nginx's rules, as a pure function. */
+#include "base/mutant.h"
 #include "proxy/exchange.h"
 
 unsigned tries_status_bit(int status)
@@ -30,7 +31,7 @@ bool tries_method_is_unsafe(enum http_method m)
 
 bool tries_again(const struct tries_state *s, unsigned bit)
 {
-	if (s->bytes_out && tries_method_is_unsafe(s->method))
+	if (s->bytes_out && tries_method_is_unsafe(s->method) && !MUTANT(retry_post))
 		bit |= NEXT_NON_IDEMPOTENT;
 	return s->tries_left > 0 && !s->unrepeatable && !s->timeout &&
 	       !(s->next_upstream & NEXT_OFF) && (s->next_upstream & bit) == bit;

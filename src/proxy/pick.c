@@ -1,5 +1,6 @@
 /* One request's way through a group: choosing a peer, and what its end means for the peer. nginx's
  * rules. */
+#include "base/mutant.h"
 #include "io/loop.h"
 #include "proxy/group.h"
 
@@ -199,7 +200,7 @@ void pick_end(struct pick *p, bool failed)
 	if (only)
 		p->tries_left = 0;
 	/* Last: without an attempt on it a peer that its name has no more may be freed. */
-	BUG_ON(atomic_fetch_sub(&peer->active, 1) == 0);
+	BUG_ON(atomic_fetch_sub(&peer->active, !MUTANT(peer_counter) || !failed) == 0);
 	if (suspended && p->req)
 		req_log(p->req, LOG_WARN, 0, "upstream server temporarily disabled");
 }

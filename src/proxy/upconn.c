@@ -1,6 +1,7 @@
 /* Connections to upstream servers: making, parking, reusing. */
 #include <errno.h>
 #include <netinet/tcp.h>
+#include "base/mutant.h"
 #include "base/pool.h"
 #include "proxy/upconn_int.h"
 
@@ -135,7 +136,8 @@ static bool is_quiet(struct upconn *u)
 {
 	char byte;
 
-	return !stream_readable(&u->stream) || stream_recv(&u->stream, &byte, 1) == -EAGAIN;
+	return MUTANT(dirty_pool) || !stream_readable(&u->stream) ||
+	       stream_recv(&u->stream, &byte, 1) == -EAGAIN;
 }
 
 /* An end, an error, or a word that nobody asked for. */

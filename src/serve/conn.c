@@ -1,3 +1,4 @@
+#include "base/mutant.h"
 #include "serve/conn.h"
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -188,7 +189,9 @@ static void conn_park(struct conn *c, enum conn_state state, int64_t timeout_ms,
 	if (state == CONN_IDLE)
 		COUNT_UP(conns.counters.waiting);
 	if (timeout_ms > 0)
-		timer_start(&co_sched.wheel, &c->timer, since_ms + (uint64_t)timeout_ms);
+		timer_start(&co_sched.wheel, &c->timer,
+			    since_ms + (uint64_t)timeout_ms -
+				    (MUTANT(early_deadline) && state == CONN_FRESH ? 200 : 0));
 	if (iofd_register(&c->stream.io) < 0)
 		conn_close(c, false);
 }
@@ -461,7 +464,8 @@ static MAY_SUSPEND bool conn_greet(struct conn *c)
 	c->greeted = (!port->proxy_protocol || c->extra || conn_proxy_line(c, deadline)) &&
 		     (!port->ssl || conn_handshake(c, port, deadline));
 	c->speaks_h2 = c->greeted && conn_speaks_h2(c, port, deadline);
-	snapshot_unref(s);
+	if (!MUTANT(leaked_snapshot))
+		snapshot_unref(s);
 	return c->greeted;
 }
 

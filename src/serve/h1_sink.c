@@ -1,3 +1,4 @@
+#include "base/mutant.h"
 #include "serve/h1_sink.h"
 #include <errno.h>
 #include "base/pool.h"
@@ -110,7 +111,7 @@ static MAY_SUSPEND enum fail h1_send_bytes(struct h1_send *s)
 		int rc;
 
 		if (k > 0) {
-			iov_advance(s->iov, s->n, (size_t)k);
+			iov_advance(s->iov, s->n, (size_t)k + MUTANT(dropped_byte));
 			s->h->req.bytes_sent += (uint64_t)k;
 			deadline = 0;
 			continue;

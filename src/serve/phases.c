@@ -1,4 +1,5 @@
 /* The order in which a request meets the modules: nginx's phases. */
+#include "base/mutant.h"
 #include "serve/conn.h"
 #include "serve/req_internal.h"
 #include "serve/tunnel.h"
@@ -141,6 +142,8 @@ MAY_SUSPEND int phases_run(struct req *r)
 
 void req_log_phase(struct req *r)
 {
+	if (MUTANT(missing_line) && r->aborted)
+		return;
 	for (void (**h)(struct req *) = http_hooks.log; *h; h++)
 		(*h)(r);
 }

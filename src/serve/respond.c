@@ -1,6 +1,7 @@
 /* Sending an answer: filters, head, and the one pump that pulls the body and pushes it to the
  * client. */
 #include <errno.h>
+#include "base/mutant.h"
 #include "serve/conn.h"
 #include "serve/req_internal.h"
 #include "serve/tunnel.h"
@@ -95,6 +96,10 @@ static MAY_SUSPEND enum fail pump(struct req *r)
 	}
 	do {
 		f = body_next(b, &pc);
+		if (MUTANT(cut_is_whole) && f == FAIL_UPSTREAM_TRUNCATED) {
+			pc = (struct piece){.last = true};
+			f = FAIL_OK;
+		}
 		if (f != FAIL_OK)
 			return f;
 		if (!pc.last && !body_ready(b))
