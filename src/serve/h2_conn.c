@@ -512,7 +512,7 @@ static void h2_conn_end(struct io_turn_end *e)
 	list_del(&h->end.link);
 	/* An error of the connection takes its streams along. */
 	if (h->phase != H2_DEAD && h->nstreams && !nghttp2_session_want_read(h->session) &&
-	    h->phase != H2_LEAVING)
+	    (h->phase != H2_LEAVING || h->terminated))
 		h2_conn_die(h);
 	list_del(&h->end.link);
 	if (h->phase == H2_DEAD ? !h->nstreams : h2_conn_done(h)) {
