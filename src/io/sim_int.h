@@ -189,6 +189,8 @@ struct sim_end {
 	int err;
 	bool rd_shut, wr_shut, done, nospace;
 	bool fin_queued, fin_sent;
+	bool corked;		 /* TCP_CORK: less than a segment waits .. */
+	struct sim_timer uncork; /* .. this long */
 	struct sim_bytes rx, tx;
 	size_t inflight, sndbuf, rcvbuf;
 	struct list segs;	  /* on their way to the peer */
@@ -213,6 +215,7 @@ ssize_t sim_end_send(struct sim_end *e, const struct iovec *iov, int n);
 unsigned sim_end_poll(struct sim_end *e);
 void sim_end_shutdown(struct sim_end *e, bool rd, bool wr);
 void sim_end_close(struct sim_end *e, bool linger0);
+void sim_end_cork(struct sim_end *e, bool on);
 void sim_end_abort(struct sim_end *e);	       /* RST at once; e stays held */
 void sim_end_fail(struct sim_end *e, int err); /* a connect came to nothing */
 /* The connection stands for e: what waited may leave, and its holder hears of it. */

@@ -720,6 +720,47 @@ static void datagrams(void)
 	sys->close(b);
 }
 
+static void set_cork(int fd, int on)
+{
+	assert_int_equal(sys->setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on)), 0);
+}
+
+static void soon(void)
+{
+	struct epoll_event ev;
+
+	assert_int_equal(sys->epoll_wait(quiet, &ev, 1, simulated ? 50 : 3), 0);
+}
+
+static void corked(void)
+{
+	int a, b;
+
+	pair(&a, &b);
+	set_cork(a, 1);
+	send_all(a, "head");
+	soon();
+	assert_recv(b, -EAGAIN);
+	send_all(a, "body");
+	soon();
+	assert_recv(b, -EAGAIN);
+	set_cork(a, 0);
+	soon();
+	assert_recv(b, 8);
+	set_cork(a, 1);
+	send_all(a, "late");
+	soon();
+	assert_recv(b, -EAGAIN);
+	sys->epoll_wait(quiet, &(struct epoll_event){0}, 1, 300);
+	assert_recv(b, 4); /* it does not hold for ever */
+	send_all(a, "end");
+	sys->close(a);
+	settle();
+	assert_recv(b, 3);
+	assert_recv(b, 0);
+	sys->close(b);
+}
+
 /* ---- Unix ---- */
 
 static struct sockaddr_un un = {.sun_family = AF_UNIX};
@@ -1060,6 +1101,7 @@ int main(void)
 		SCENARIO(pipe_full),
 		SCENARIO(eventfd_edges),
 		SCENARIO(datagrams),
+		SCENARIO(corked),
 		SCENARIO(unix_names),
 		SCENARIO(unix_closed),
 		SCENARIO(unix_closed_with_unread),

@@ -310,7 +310,12 @@ int sim_setsockopt(int fd, int level, int name, const void *val, socklen_t len)
 		return set_socket(s, name, val, len);
 	if (level == IPPROTO_TCP && s->domain == AF_UNIX)
 		return -EOPNOTSUPP;
-	if (!option_harmless(level, name))
+	if (level == IPPROTO_TCP && name == TCP_CORK && s->end) {
+		int on = 0;
+
+		memcpy(&on, val, MIN_OF(len, (socklen_t)sizeof(on)));
+		sim_end_cork(s->end, on);
+	} else if (!option_harmless(level, name))
 		SIM_MODEL("setsockopt(%d, %d) of %d", level, name, fd);
 	return 0;
 }

@@ -4,6 +4,9 @@
 #include <string.h>
 #include "io/sim_int.h"
 
+#define CORK_US	 200000
+#define CORK_MSS 1460 /* as much leaves a corked socket at once */
+
 enum seg_kind { SEG_DATA, SEG_FIN, SEG_RST };
 
 struct seg {
@@ -27,6 +30,7 @@ static void segs_drop(struct sim_end *e)
 static void end_fini(struct sim_end *e)
 {
 	segs_drop(e);
+	sim_timer_stop(&e->uncork);
 	sim_bytes_free(&e->rx);
 	sim_bytes_free(&e->tx);
 	list_del(&e->pending);
@@ -61,6 +65,7 @@ void sim_tcp_free(void)
 }
 
 static void segment_arrives(struct sim_timer *t);
+static void cork_ends(struct sim_timer *t);
 
 struct sim_link *sim_link_new(const struct sim_addr *from, const struct sim_addr *to)
 {
@@ -78,6 +83,7 @@ struct sim_link *sim_link_new(const struct sim_addr *from, const struct sim_addr
 		e->sndbuf = sim_between(sim.o.sndbuf_min, sim.o.sndbuf_max);
 		e->rcvbuf = sim_between(sim.o.sndbuf_min, sim.o.sndbuf_max);
 		e->arrival.run = segment_arrives;
+		e->uncork.run = cork_ends;
 		e->id = (long)++sim.ids;
 		list_init(&e->segs);
 		list_init(&e->pending);
@@ -124,6 +130,16 @@ static size_t seg_size(size_t n)
 	}
 }
 
+/* A corked socket keeps what is less than a segment, though not for long. */
+static bool cork_holds(struct sim_end *e, size_t unsent)
+{
+	if (!e->corked || e->fin_queued || unsent >= CORK_MSS)
+		return false;
+	if (!e->uncork.slot)
+		sim_timer_start(&e->uncork, sim.now_us + CORK_US);
+	return true;
+}
+
 /* Sends what the peer has room for, then the FIN. */
 static void end_push(struct sim_end *e)
 {
@@ -135,7 +151,7 @@ static void end_push(struct sim_end *e)
 		size_t unsent = e->tx.len - e->inflight, n;
 		size_t used = p->closed || p->dead ? 0 : p->rx.len + e->inflight;
 
-		if (used >= p->rcvbuf)
+		if (used >= p->rcvbuf || cork_holds(e, unsent))
 			return;
 		n = seg_size(MIN_OF(unsent, p->rcvbuf - used));
 		seg_queue(e, SEG_DATA, n);
@@ -146,6 +162,25 @@ static void end_push(struct sim_end *e)
 		e->fin_sent = true;
 		seg_queue(e, SEG_FIN, 0);
 	}
+}
+
+static void cork_ends(struct sim_timer *t)
+{
+	struct sim_end *e = CONTAINER_OF(t, struct sim_end, uncork);
+	bool corked = e->corked;
+
+	e->corked = false;
+	end_push(e);
+	e->corked = corked;
+}
+
+void sim_end_cork(struct sim_end *e, bool on)
+{
+	e->corked = on;
+	if (on)
+		return;
+	sim_timer_stop(&e->uncork);
+	end_push(e);
 }
 
 void sim_end_established(struct sim_end *e)
