@@ -4,6 +4,9 @@
 #include "io/loop.h"
 #include "serve/tunnel.h"
 
+#define H2_IDENTITY 2 /* plain connections that speak HTTP/2 */
+#define REFUSED_MAX 3 /* connections of one server that refuse the same request */
+
 /* ---- log lines ---- */
 
 /* "http://127.0.0.1:80/x" for the context of log lines. */
@@ -78,6 +81,12 @@ static void exchange_log_fail(struct exchange *x, enum fail f, const char *phase
 		break;
 	case FAIL_UPSTREAM_SEND:
 		exchange_log(x, LOG_ERR, ECONNRESET, "writev() failed", phase);
+		break;
+	case FAIL_UPSTREAM_REFUSED:
+		exchange_log(x, LOG_ERR, 0, "upstream refused the request", phase);
+		break;
+	case FAIL_UPSTREAM_H2:
+		exchange_log(x, LOG_ERR, 0, "upstream broke the rules of HTTP/2", phase);
 		break;
 	case FAIL_UPSTREAM_BAD_HEAD:
 		exchange_log(x, LOG_ERR, 0, "upstream sent invalid header", phase);
@@ -230,6 +239,8 @@ static bool exchange_want(struct exchange *x, struct upconn_want *w, struct tls_
 		return false;
 	if (x->target->tls)
 		w->tls = tls;
+	if (c->http_version == HTTP_2 && !x->target->tls)
+		w->identity = H2_IDENTITY;
 	if (c->bind && !proxy_bind_want(x, w))
 		return false;
 	return true;
@@ -247,6 +258,8 @@ static MAY_SUSPEND enum fail exchange_talk(struct exchange *x)
  * took it. What must not be done twice (RFC 9110 9.2.2) wants to know for certain. */
 static bool exchange_may_replay(const struct exchange *x, enum fail f)
 {
+	if (f == FAIL_UPSTREAM_REFUSED)
+		return !x->body_touched && x->refused <= REFUSED_MAX;
 	if (f != FAIL_UPSTREAM_CLOSED && f != FAIL_UPSTREAM_RESET && f != FAIL_UPSTREAM_SEND)
 		return false;
 	if (!x->connected || !x->reused || !x->conf->retry_reused || x->interims ||
@@ -254,6 +267,12 @@ static bool exchange_may_replay(const struct exchange *x, enum fail f)
 		return false;
 	return !tries_method_is_unsafe(x->r->method) ||
 	       (x->conf->next_upstream & NEXT_NON_IDEMPOTENT) || x->proto->unseen(x, f);
+}
+
+/* What is tried first; ALPN may choose another. */
+static const struct proto_ops *exchange_proto(const struct proxy_conf *c)
+{
+	return c->http_version >= HTTP_2 ? &proto_http2 : &proto_http1;
 }
 
 static MAY_SUSPEND enum fail exchange_attempt(struct exchange *x)
@@ -270,7 +289,7 @@ static MAY_SUSPEND enum fail exchange_attempt(struct exchange *x)
 		return FAIL_BAD_CONFIG_VALUE;
 	for (;;) {
 		x->sent = x->bytes_out = false;
-		f = x->proto->connect(x, &want);
+		f = exchange_proto(x->conf)->connect(x, &want);
 		if (f != FAIL_OK) {
 			phase = "connecting to upstream";
 			break;
@@ -279,6 +298,8 @@ static MAY_SUSPEND enum fail exchange_attempt(struct exchange *x)
 		if (f == FAIL_OK)
 			return FAIL_OK;
 		phase = exchange_phase(x);
+		if (f == FAIL_UPSTREAM_REFUSED)
+			x->bytes_out = false, x->refused++; /* as if it had not been sent */
 		exchange_send_stop(x); /* from now on nobody touches the body */
 		if (!exchange_may_replay(x, f))
 			break;
@@ -367,7 +388,7 @@ static struct exchange *exchange_new(struct req *r, const struct proxy_conf *con
 	x->conf = conf;
 	x->log = r->upstream;
 	x->redirected = x->log;
-	x->proto = &proto_http1;
+	x->proto = exchange_proto(conf);
 	if (!x->log) {
 		x->log = &x->own_log;
 		x->log->carried_rate = -1;

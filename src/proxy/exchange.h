@@ -52,12 +52,14 @@ struct exchange {
 	struct attempt *attempt;
 	struct pick pick;
 	const struct proto_ops *proto;
-	void *state;	/* the protocol's; NULL: not connected yet */
-	bool connected; /* it has a connection */
-	bool reused;	/* which has served before: replay rules apply */
+	void *state;	 /* the protocol's; NULL: not connected yet */
+	bool connected;	 /* it has a connection */
+	uint8_t refused; /* how often it was refused by servers that did not act on it */
+	bool reused;	 /* which has served before: replay rules apply */
 	/* the request */
 	struct span uri, head;
 	enum http_method method; /* as sent */
+	struct span method_name;
 	enum exchange_body_kind body_kind;
 	struct span memory;  /* SEND_MEMORY */
 	int64_t body_length; /* -1: chunked */

@@ -29,6 +29,9 @@ struct group_state {
 	unsigned id;	      /* small, for per-thread tables */
 };
 
+/* Which protocol ALPN chose last. */
+enum peer_speaks { PEER_SPEAKS_UNKNOWN, PEER_SPEAKS_H2, PEER_SPEAKS_HTTP1 };
+
 struct peer {
 	struct hash_node node;	   /* registry */
 	struct group_state *state; /* referenced */
@@ -43,6 +46,7 @@ struct peer {
 		received;	      /* metrics: responses[status/100] */
 	_Atomic unsigned idle;	      /* idle connections, all threads */
 	_Atomic unsigned idle_thread; /* the thread that parked one last */
+	_Atomic unsigned char speaks; /* enum peer_speaks */
 	unsigned id; /* small, for per-thread tables; reused when no connection is left */
 	/* smooth weighted round robin, under state->lock; effective weight is weight - penalty */
 	int current_weight, penalty;

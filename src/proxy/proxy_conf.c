@@ -30,7 +30,9 @@ static const struct conf_enum ignore_words[] = {
 	{"Vary", IGN_VARY},
 	{NULL, 0},
 };
-static const struct conf_enum version_words[] = {{"1.0", HTTP_10}, {"1.1", HTTP_11}, {NULL, 0}};
+static const struct conf_enum version_words[] = {
+	{"1.0", HTTP_10}, {"1.1", HTTP_11}, {"2", HTTP_2}, {"auto", PROXY_HTTP_AUTO}, {NULL, 0},
+};
 static const struct conf_enum upgrade_words[] = {
 	{"off", PROXY_UPGRADE_OFF},
 	{"websocket", PROXY_UPGRADE_WEBSOCKET},

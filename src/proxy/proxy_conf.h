@@ -84,6 +84,7 @@ enum {
 	IGN_SET_COOKIE = 128,
 	IGN_VARY = 256
 };
+#define PROXY_HTTP_AUTO (HTTP_2 + 1) /* ALPN decides */
 enum { PROXY_UPGRADE_OFF, PROXY_UPGRADE_WEBSOCKET, PROXY_UPGRADE_ANY };
 
 struct proxy_ssl {
@@ -108,7 +109,8 @@ struct proxy_conf {
 	const struct proxy_pass *pass;
 	bool buffering, request_buffering, ignore_client_abort, socket_keepalive, intercept_errors;
 	bool pass_request_headers, pass_request_body, pass_trailers, force_ranges, retry_reused;
-	int http_version; /* HTTP_10, HTTP_11 */
+	int http_version; /* HTTP_10, HTTP_11, HTTP_2, PROXY_HTTP_AUTO */
+	bool grpc;	  /* grpc_pass */
 	int upgrade;
 	int64_t socket_rcvbuf, socket_sndbuf, send_lowat;
 	int64_t connect_timeout, send_timeout, read_timeout, next_upstream_timeout,

@@ -337,6 +337,8 @@ enum fail proxy_head_build(struct exchange *x)
 	char *p, *at;
 	enum fail f = head_method(x, &method);
 
+	x->method_name = method;
+
 	if (f != FAIL_OK)
 		return f;
 	if (!values)

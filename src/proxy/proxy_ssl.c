@@ -60,7 +60,11 @@ static uint64_t ssl_identity(const struct tls_conf *t)
 {
 	uint64_t h = t->protocols * 31u + (unsigned)t->verify * 7u + (unsigned)t->verify_depth +
 		     t->session_reuse * 1009u;
-	const struct span parts[] = {t->ciphers, t->trusted, t->crl,
+	const struct span parts[] = {t->ciphers,
+				     t->trusted,
+				     t->crl,
+				     t->nalpn ? t->alpn[t->nalpn - 1] : (struct span){0},
+				     t->nalpn > 1 ? t->alpn[0] : (struct span){0},
 				     t->ncerts ? t->certs[0].cert : (struct span){0},
 				     t->ncerts ? t->certs[0].key : (struct span){0}};
 
@@ -127,6 +131,7 @@ static int ssl_certificate(struct conf_call *c, struct proxy_ssl *s, struct tls_
 
 int proxy_ssl_done(struct conf_call *c, struct proxy_conf *conf)
 {
+	static const struct span alpn[] = {SPAN_INIT("h2"), SPAN_INIT("http/1.1")};
 	struct proxy_ssl *s = &conf->ssl;
 	struct arena *a = c->ctx->arena;
 	struct tls_conf *t = arena_zalloc(a, sizeof(*t));
@@ -146,6 +151,10 @@ int proxy_ssl_done(struct conf_call *c, struct proxy_conf *conf)
 			       .commands = cmds,
 			       .ncommands = s->commands.n / 2,
 			       .certs = cert};
+	if (conf->http_version >= HTTP_2) {
+		t->alpn = alpn;
+		t->nalpn = conf->http_version == HTTP_2 ? 1 : 2;
+	}
 	for (size_t i = 0; i < t->ncommands; i++)
 		cmds[i] = (struct tls_command){s->commands.v[2 * i], s->commands.v[2 * i + 1]};
 	if (s->verify && !s->trusted.n)

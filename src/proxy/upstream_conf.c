@@ -1,6 +1,6 @@
 /* The `upstream {}` block and the directives in it. */
 #include "conf/conf.h"
-#include "proxy/upconn.h"
+#include "proxy/h2_upconn.h"
 #include "serve/core.h"
 #include "serve/core_rows.h"
 
@@ -303,6 +303,7 @@ static int upstream_thread_start(void)
 static void upstream_thread_stop(void)
 {
 	upstream_resolve_stop();
+	h2_upconn_thread_fini();
 	upconn_thread_fini();
 }
 

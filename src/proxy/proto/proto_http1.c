@@ -28,6 +28,18 @@ static MAY_SUSPEND enum fail http1_connect(struct exchange *x, struct upconn_wan
 	return h ? wire_connect(x, &h->wire, want) : FAIL_NO_MEMORY;
 }
 
+enum fail http1_adopt(struct exchange *x, struct upconn *u)
+{
+	struct http1 *h = proto_state(x, &proto_http1, sizeof(*h));
+
+	if (!h) {
+		upconn_drop(u);
+		return FAIL_NO_MEMORY;
+	}
+	wire_adopt(x, &h->wire, u);
+	return FAIL_OK;
+}
+
 /* ---- the request ---- */
 
 static enum fail http1_send(struct exchange *x, bool *all)

@@ -7,12 +7,17 @@
 enum fail wire_connect(struct exchange *x, struct wire *w, const struct upconn_want *want)
 {
 	enum fail f = upconn_take(&x->pick, want, &w->conn, &x->attempt->connect_us);
-	struct upconn *u = w->conn;
 
-	if (f != FAIL_OK) {
+	if (f == FAIL_OK)
+		wire_adopt(x, w, w->conn);
+	else
 		w->conn = NULL;
-		return f;
-	}
+	return f;
+}
+
+void wire_adopt(struct exchange *x, struct wire *w, struct upconn *u)
+{
+	w->conn = u;
 	w->received0 = u->stream.received;
 	w->sent0 = u->stream.sent;
 	w->in = u->in;
@@ -20,7 +25,6 @@ enum fail wire_connect(struct exchange *x, struct wire *w, const struct upconn_w
 	w->reset = false;
 	x->connected = true;
 	x->reused = u->reused;
-	return FAIL_OK;
 }
 
 /* ---- out ---- */

@@ -14,6 +14,8 @@ struct wire {
 
 MAY_SUSPEND enum fail wire_connect(struct exchange *x, struct wire *w,
 				   const struct upconn_want *want);
+/* The same with a connection that is there. */
+void wire_adopt(struct exchange *x, struct wire *w, struct upconn *u);
 /* As proto_ops.send and .send_rest, for a request that is x->head and then the body as it is. */
 enum fail wire_send(struct exchange *x, struct wire *w, bool *all);
 MAY_SUSPEND enum fail wire_send_rest(struct exchange *x, struct wire *w);

@@ -1,0 +1,461 @@
+/* HTTP/2 connections to servers: finding, making, ending them, and their I/O. */
+#include <errno.h>
+#include "io/loop.h"
+#include "proxy/h2_upconn_int.h"
+
+#define BUCKETS	  64
+#define READ_SIZE (64 * 1024)
+#define READS_MAX 16	      /* reads of one event, before others get their turn */
+#define OUT_SOFT  (64 * 1024) /* bytes of frames that wait for the socket, about */
+
+static _Thread_local struct {
+	bool ready;
+	struct list all;
+	struct list idle; /* the longest idle first */
+	struct list pending;
+	unsigned count, nstreams;
+	char *scratch; /* READ_SIZE bytes */
+} h2;
+
+/* Somebody is connecting; others wait for the outcome. On the stack of who connects. */
+struct h2_pending {
+	struct list link;
+	const struct peer *peer;
+	uint64_t identity;
+	struct co_waitq waiters; /* woken with the fail, and errno above it */
+	unsigned nwaiting;
+};
+
+static bool h2_ready(void)
+{
+	if (!h2.ready) {
+		list_init(&h2.all);
+		list_init(&h2.idle);
+		list_init(&h2.pending);
+		h2.ready = true;
+	}
+	if (!h2.scratch)
+		h2.scratch = mem_alloc(READ_SIZE);
+	return h2.scratch;
+}
+
+unsigned h2_upconn_count(unsigned *nstreams)
+{
+	*nstreams = h2.nstreams;
+	return h2.count;
+}
+
+/* ---- the end ---- */
+
+static void h2_upconn_free(struct h2_upconn *c)
+{
+	list_del(&c->link);
+	list_del(&c->idle);
+	list_del(&c->flush.link);
+	timer_stop(&co_sched.wheel, &c->timer);
+	nghttp2_session_del(c->session);
+	inbuf_free(&c->out);
+	c->u->stream.io.parked = NULL;
+	upconn_drop(c->u);
+	h2.count--;
+	mem_free(c);
+}
+
+/* The stream is on this connection no more. FAIL_OK: it ended well. */
+void h2_stream_detach(struct h2_stream *st, enum fail f)
+{
+	struct h2_upconn *c = st->conn;
+
+	if (!c)
+		return;
+	if (st->id > 0)
+		nghttp2_session_set_stream_user_data(c->session, st->id, NULL);
+	list_del(&st->link);
+	c->nstreams--;
+	h2.nstreams--;
+	st->conn = NULL;
+	if (st->fail == FAIL_OK)
+		st->fail = f;
+	h2_stream_wake(st);
+}
+
+/* The connection is lost. What never left cannot have been acted upon. */
+static void h2_upconn_lost(struct h2_upconn *c, enum fail f)
+{
+	while (!list_empty(&c->streams)) {
+		struct h2_stream *st = CONTAINER_OF(c->streams.next, struct h2_stream, link);
+
+		h2_stream_detach(st, st->ended	     ? FAIL_OK
+				     : st->head_sent ? f
+						     : FAIL_UPSTREAM_REFUSED);
+	}
+	h2_upconn_free(c);
+}
+
+/* ---- output ---- */
+
+/* Frames into c->out. False: no memory. */
+static bool h2_upconn_fill(struct h2_upconn *c)
+{
+	while (inbuf_len(&c->out) < OUT_SOFT) {
+		size_t had = inbuf_len(&c->out);
+		const uint8_t *p;
+		ssize_t n = nghttp2_session_mem_send(c->session, &p);
+
+		if (n < 0)
+			return false;
+		if (n > 0 && !h2_upconn_append(c, p, (size_t)n))
+			return false;
+		if (inbuf_len(&c->out) == had)
+			break;
+	}
+	return true;
+}
+
+bool h2_upconn_append(struct h2_upconn *c, const void *p, size_t n)
+{
+	if (c->out.cap - c->out.end < n && !inbuf_reserve(&c->out, inbuf_len(&c->out) + n, NULL))
+		return false;
+	memcpy(c->out.p + c->out.end, p, n);
+	c->out.end += (uint32_t)n;
+	return true;
+}
+
+/* A server that reads no more may still have said something: its words are read first. */
+static void h2_upconn_write(struct h2_upconn *c)
+{
+	while (!c->deaf) {
+		struct iovec iov;
+		ssize_t n;
+
+		if (!h2_upconn_fill(c)) {
+			c->broken = FAIL_NO_MEMORY;
+			return;
+		}
+		if (!inbuf_len(&c->out))
+			break;
+		iov = (struct iovec){c->out.p + c->out.start, inbuf_len(&c->out)};
+		n = stream_try_writev(&c->u->stream, &iov, 1);
+		if (n == -EAGAIN || n == 0)
+			return;
+		if (n < 0) {
+			c->deaf = true;
+			break;
+		}
+		inbuf_take(&c->out, (size_t)n);
+	}
+	inbuf_free(&c->out);
+}
+
+/* ---- input ---- */
+
+static void h2_upconn_read(struct h2_upconn *c)
+{
+	c->more = false;
+	for (int i = 0; i < READS_MAX && c->broken == FAIL_OK; i++) {
+		ssize_t n = stream_recv(&c->u->stream, h2.scratch, READ_SIZE);
+
+		if (n == -EAGAIN)
+			return;
+		if (n <= 0) {
+			c->broken = n == -ECONNRESET ? FAIL_UPSTREAM_RESET : FAIL_UPSTREAM_CLOSED;
+			return;
+		}
+		c->heard_ms = io_now_ms();
+		if (nghttp2_session_mem_recv(c->session, (uint8_t *)h2.scratch, (size_t)n) < 0)
+			c->broken = FAIL_UPSTREAM_H2;
+	}
+	c->more = c->broken == FAIL_OK;
+}
+
+/* ---- idle ---- */
+
+static bool h2_upconn_may_stay(const struct h2_upconn *c)
+{
+	return !c->draining && !c->deaf && c->keepalive > 0 &&
+	       c->u->requests < c->keepalive_requests &&
+	       io_now_ms() - c->u->opened_ms <= c->keepalive_time_ms;
+}
+
+/* Says goodbye when that needs no waiting. */
+static void h2_upconn_close(struct h2_upconn *c)
+{
+	nghttp2_session_terminate_session(c->session, NGHTTP2_NO_ERROR);
+	h2_upconn_write(c);
+	h2_upconn_lost(c, FAIL_UPSTREAM_CLOSED);
+}
+
+static void h2_upconn_idle_limit(const struct h2_upconn *c)
+{
+	struct h2_upconn *oldest = NULL;
+	unsigned n = 0;
+	struct list *l;
+
+	list_each (l, &h2.idle) {
+		struct h2_upconn *o = CONTAINER_OF(l, struct h2_upconn, idle);
+
+		if (o->nstreams || o->u->peer->state != c->u->peer->state)
+			continue;
+		if (!oldest)
+			oldest = o;
+		n++;
+	}
+	if (n > c->keepalive && oldest != c)
+		h2_upconn_close(oldest);
+}
+
+static void h2_upconn_settle(struct h2_upconn *c)
+{
+	bool idle = !list_empty(&c->idle);
+
+	/* Both have said goodbye, or nghttp2 has, to a server that broke a rule. */
+	if (c->broken == FAIL_OK && !nghttp2_session_want_read(c->session))
+		c->broken = c->draining ? FAIL_UPSTREAM_CLOSED : FAIL_UPSTREAM_H2;
+	if (c->broken != FAIL_OK) {
+		h2_upconn_write(c); /* GOAWAY */
+		h2_upconn_lost(c, c->broken);
+		return;
+	}
+	if (!c->nstreams && !h2_upconn_may_stay(c)) {
+		h2_upconn_close(c);
+		return;
+	}
+	if (c->more) {
+		timer_start(&co_sched.wheel, &c->timer, io_now_ms());
+	} else if (c->nstreams) {
+		timer_stop(&co_sched.wheel, &c->timer);
+		list_del(&c->idle);
+	} else if (!idle) {
+		list_push(&h2.idle, &c->idle);
+		timer_start(&co_sched.wheel, &c->timer, io_now_ms() + c->keepalive_timeout_ms);
+		h2_upconn_idle_limit(c);
+	}
+}
+
+static void h2_upconn_run(struct h2_upconn *c)
+{
+	h2_upconn_read(c);
+	if (c->broken == FAIL_OK)
+		h2_upconn_write(c);
+	h2_upconn_settle(c);
+}
+
+static void h2_upconn_event(struct iofd *f)
+{
+	h2_upconn_run(CONTAINER_OF(f, struct stream, io)->owner);
+}
+
+static void h2_upconn_timer(struct timer *t)
+{
+	struct h2_upconn *c = CONTAINER_OF(t, struct h2_upconn, timer);
+
+	if (c->more)
+		h2_upconn_run(c);
+	else
+		h2_upconn_close(c);
+}
+
+static void h2_upconn_turn(struct io_turn_end *h)
+{
+	struct h2_upconn *c = CONTAINER_OF(h, struct h2_upconn, flush);
+
+	h2_upconn_write(c);
+	if (c->deaf)
+		h2_upconn_read(c);
+	h2_upconn_settle(c);
+}
+
+void h2_upconn_arm(struct h2_upconn *c)
+{
+	io_turn_end_arm(&c->flush);
+}
+
+void h2_upconn_thread_fini(void)
+{
+	while (h2.ready && !list_empty(&h2.all))
+		h2_upconn_close(CONTAINER_OF(h2.all.next, struct h2_upconn, link));
+	mem_free(h2.scratch);
+	h2.scratch = NULL;
+}
+
+/* ---- making ---- */
+
+static void h2_upconn_limits(struct h2_upconn *c, const struct group *g)
+{
+	c->keepalive = (unsigned)MAX_OF(g->keepalive, 0);
+	c->keepalive_requests = g->keepalive_requests;
+	c->keepalive_time_ms = (uint64_t)g->keepalive_time_ms;
+	c->keepalive_timeout_ms = (uint64_t)g->keepalive_timeout_ms;
+}
+
+/* u is the new connection's, or dropped. */
+static struct h2_upconn *h2_upconn_new(struct upconn *u, const struct pick *p, uint64_t identity)
+{
+	struct h2_upconn *c = mem_zalloc(sizeof(*c));
+
+	if (!c || !h2_session_new(c)) {
+		mem_free(c);
+		upconn_drop(u);
+		return NULL;
+	}
+	c->u = u;
+	c->identity = identity;
+	c->heard_ms = io_now_ms();
+	c->limit = H2_STREAMS_BEFORE_SETTINGS;
+	u->requests = 0;
+	list_init(&c->streams);
+	list_init(&c->idle);
+	io_turn_end_init(&c->flush, h2_upconn_turn);
+	timer_init(&c->timer, h2_upconn_timer);
+	list_push_front(&h2.all, &c->link);
+	h2.count++;
+	h2_upconn_limits(c, p->group);
+	u->stream.owner = c;
+	u->stream.io.parked = h2_upconn_event;
+	u->stream.io.parked_writes = true;
+	if (iofd_register(&u->stream.io) < 0) {
+		h2_upconn_free(c);
+		return NULL;
+	}
+	h2_upconn_arm(c);
+	return c;
+}
+
+/* ---- finding ---- */
+
+static bool h2_upconn_has_room(const struct h2_upconn *c)
+{
+	return !c->draining && !c->deaf && c->broken == FAIL_OK && c->nstreams < c->limit &&
+	       c->u->requests < c->keepalive_requests &&
+	       io_now_ms() - c->u->opened_ms <= c->keepalive_time_ms &&
+	       nghttp2_session_check_request_allowed(c->session);
+}
+
+static struct h2_upconn *h2_upconn_find(const struct peer *peer, uint64_t identity)
+{
+	struct list *l;
+
+	list_each (l, &h2.all) {
+		struct h2_upconn *c = CONTAINER_OF(l, struct h2_upconn, link);
+
+		if (c->u->peer == peer && c->identity == identity && h2_upconn_has_room(c))
+			return c;
+	}
+	return NULL;
+}
+
+static struct h2_pending *h2_pending_find(const struct peer *peer, uint64_t identity)
+{
+	struct list *l;
+
+	list_each (l, &h2.pending) {
+		struct h2_pending *p = CONTAINER_OF(l, struct h2_pending, link);
+
+		if (p->peer == peer && p->identity == identity &&
+		    p->nwaiting < H2_STREAMS_BEFORE_SETTINGS)
+			return p;
+	}
+	return NULL;
+}
+
+static void h2_upconn_join(struct h2_upconn *c, struct h2_stream *st, const struct group *g)
+{
+	h2_upconn_limits(c, g);
+	st->conn = c;
+	st->arrived_ms = io_now_ms();
+	list_push(&c->streams, &st->link);
+	c->nstreams++;
+	h2.nstreams++;
+	c->u->requests++;
+	h2_upconn_arm(c); /* it is idle no more */
+}
+
+/* Which protocol a new connection speaks. */
+static bool h2_was_chosen(struct upconn *u, struct pick *p, bool only)
+{
+	struct span alpn =
+		u->tls && p->req ? tls_fact(&u->stream, TLS_ALPN, &p->req->arena) : SPAN("");
+
+	return span_eq(alpn, SPAN("h2")) || (only && !alpn.n);
+}
+
+static MAY_SUSPEND enum fail h2_connect(struct pick *p, struct upconn_want *w, bool only,
+					struct h2_upconn **out, struct upconn **plain,
+					int64_t *connect_us)
+{
+	struct peer *peer = p->member->peer;
+	enum fail f = upconn_take(p, w, plain, connect_us);
+	struct upconn *u = *plain;
+	bool chosen;
+
+	if (f != FAIL_OK || u->reused)
+		return f;
+	chosen = h2_was_chosen(u, p, only);
+	atomic_store_explicit(&peer->speaks, chosen ? PEER_SPEAKS_H2 : PEER_SPEAKS_HTTP1,
+			      memory_order_relaxed);
+	if (!chosen && !only)
+		return FAIL_OK;
+	*plain = NULL;
+	if (!chosen) {
+		upconn_drop(u);
+		return FAIL_UPSTREAM_H2;
+	}
+	*out = h2_upconn_new(u, p, w->identity);
+	return *out ? FAIL_OK : FAIL_NO_MEMORY;
+}
+
+/* Connects while others may wait for the outcome. */
+static MAY_SUSPEND enum fail h2_connect_for_all(struct pick *p, struct upconn_want *w, bool only,
+						struct h2_upconn **out, struct upconn **plain,
+						int64_t *connect_us)
+{
+	struct h2_pending mine = {.peer = p->member->peer, .identity = w->identity};
+	enum fail f;
+
+	co_waitq_init(&mine.waiters);
+	list_push(&h2.pending, &mine.link);
+	f = h2_connect(p, w, only, out, plain, connect_us);
+	list_del(&mine.link);
+	co_waitq_wake_all(&mine.waiters, fail_whose(f) == 'S' ? (int)f | p->sys_err << 8 : FAIL_OK);
+	return f;
+}
+
+enum fail h2_upconn_take(struct pick *p, struct upconn_want *w, bool only, struct h2_stream *st,
+			 struct upconn **plain, int64_t *connect_us)
+{
+	struct peer *peer = p->member->peer;
+	uint64_t deadline = io_after(w->connect_timeout_ms);
+
+	*plain = NULL;
+	*connect_us = 0;
+	p->sys_err = 0;
+	if (!h2_ready())
+		return FAIL_NO_MEMORY;
+	for (;;) {
+		struct h2_upconn *c = h2_upconn_find(peer, w->identity);
+		bool http1 = !only && atomic_load_explicit(&peer->speaks, memory_order_relaxed) ==
+					      PEER_SPEAKS_HTTP1;
+		struct h2_pending *other = h2_pending_find(peer, w->identity);
+		enum fail f = FAIL_OK;
+		int rc;
+
+		if (!c && (http1 || !other)) {
+			w->fresh |= !http1;
+			f = http1 ? h2_connect(p, w, only, &c, plain, connect_us)
+				  : h2_connect_for_all(p, w, only, &c, plain, connect_us);
+			if (f != FAIL_OK || *plain)
+				return f;
+		}
+		if (c) {
+			h2_upconn_join(c, st, p->group);
+			return FAIL_OK;
+		}
+		other->nwaiting++;
+		rc = co_waitq_wait(&other->waiters, deadline); /* it may be gone now */
+		if (rc < 0)
+			return rc == -ECANCELED ? FAIL_CANCELLED : FAIL_UPSTREAM_CONNECT_TIMEOUT;
+		p->sys_err = rc >> 8;
+		if (rc)
+			return (enum fail)(rc & 0xff);
+	}
+}

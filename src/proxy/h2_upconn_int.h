@@ -1,0 +1,38 @@
+/* Between h2_upconn.c (connections) and h2_session.c (what nghttp2 tells of their streams). */
+#pragma once
+#include "base/pool.h"
+#include "proxy/h2_upconn.h"
+
+#define FRAME_HEAD		   9   /* bytes before the payload of a frame */
+#define H2_STREAMS_BEFORE_SETTINGS 100 /* RFC 9113 6.5.2 recommends no less */
+#define H2_STREAMS_MAX		   256 /* on one connection, whatever the server allows */
+
+struct h2_upconn {
+	struct upconn *u;
+	uint64_t identity;
+	nghttp2_session *session;
+	struct list link, idle; /* all of the thread; while idle */
+	struct list streams;
+	unsigned nstreams, limit;
+	struct inbuf out; /* frames that wait for the socket */
+	struct io_turn_end flush;
+	struct timer timer; /* idle; or more to read, in the next turn */
+	uint64_t heard_ms;
+	enum fail broken; /* FAIL_OK: not */
+	bool draining;	  /* gets no more requests */
+	bool deaf;	  /* the server reads no more */
+	bool more;	  /* there is more to read */
+	bool settings;	  /* the server's have arrived */
+	/* of the group */
+	unsigned keepalive;
+	int64_t keepalive_requests;
+	uint64_t keepalive_time_ms, keepalive_timeout_ms;
+};
+
+/* Makes c->session. False: no memory. */
+bool h2_session_new(struct h2_upconn *c);
+bool h2_upconn_append(struct h2_upconn *c, const void *p, size_t n);
+/* Something was submitted: it goes out at the end of this turn. */
+void h2_upconn_arm(struct h2_upconn *c);
+void h2_stream_detach(struct h2_stream *st, enum fail f);
+void h2_stream_wake(struct h2_stream *st);

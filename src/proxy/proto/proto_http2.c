@@ -1,0 +1,377 @@
+/* HTTP/2 to servers: one stream of a connection that others use as well. */
+#include <errno.h>
+#include "io/loop.h"
+#include "proxy/exchange.h"
+#include "proxy/h2_upconn.h"
+
+struct http2 {
+	struct exchange *x;
+	struct h2_stream st;
+	struct body body;
+	struct inbuf held; /* what the body's reader has */
+	size_t given;	   /* bytes of it */
+	int64_t received;
+	uint64_t progress_ms; /* when something of the request went out last */
+	int64_t progress;     /* and how much had by then */
+};
+
+static void http2_init(struct exchange *x)
+{
+	struct http2 *h = x->state;
+
+	*h = (struct http2){.x = x};
+	list_init(&h->st.link);
+}
+
+static MAY_SUSPEND enum fail http2_connect(struct exchange *x, struct upconn_want *want)
+{
+	struct http2 *h = proto_state(x, &proto_http2, sizeof(*h));
+	struct upconn *plain;
+	enum fail f;
+
+	if (!h)
+		return FAIL_NO_MEMORY;
+	x->proto->fini(x);
+	http2_init(x);
+	f = h2_upconn_take(&x->pick, want, x->conf->http_version == HTTP_2, &h->st, &plain,
+			   &x->attempt->connect_us);
+	if (f != FAIL_OK)
+		return f;
+	if (plain)
+		return http1_adopt(x, plain);
+	x->connected = true;
+	x->reused = h2_stream_reused(&h->st);
+	return FAIL_OK;
+}
+
+/* ---- the request ---- */
+
+/* The fields of x->head, which HTTP/1.1 would have sent, but for what is HTTP/1's own. */
+static void http2_fields(struct exchange *x, struct h2_fields *f)
+{
+	struct span rest = x->head, line, authority = {0};
+	size_t first;
+
+	(void)span_split(&rest, '\n', &line); /* the request line */
+	h2_fields_add(f, SPAN(":method"), x->method_name, NGHTTP2_NV_FLAG_NO_COPY_NAME);
+	h2_fields_add(f, SPAN(":scheme"), x->target->tls ? SPAN("https") : SPAN("http"),
+		      NGHTTP2_NV_FLAG_NO_COPY_NAME);
+	h2_fields_add(f, SPAN(":path"), x->uri, NGHTTP2_NV_FLAG_NO_COPY_NAME);
+	first = f->n;
+	h2_fields_add(f, SPAN(":authority"), authority, NGHTTP2_NV_FLAG_NO_COPY_NAME);
+	while (span_split(&rest, '\n', &line) && line.n > 1) {
+		size_t colon = (size_t)span_find_char(line, ':', 0);
+		struct span name = span_cut(line, 0, colon);
+		struct span value = span_cut(line, colon + 2, line.n - 1);
+		enum hdr_id id = hdr_id_of(name);
+
+		if (id == HDR_HOST)
+			authority = value;
+		else if (!h2_field_is_connection(id))
+			h2_fields_add(f, name, value, NGHTTP2_NV_FLAG_NONE);
+	}
+	if (hdrs_has_token(&x->r->in.headers, HDR_TE, SPAN("trailers")))
+		h2_fields_add(f, SPAN("te"), SPAN("trailers"), NGHTTP2_NV_FLAG_NO_COPY_NAME);
+	if (f->failed)
+		return;
+	if (authority.n) {
+		f->v[first].value = (uint8_t *)authority.p;
+		f->v[first].valuelen = authority.n;
+	} else {
+		memmove(f->v + first, f->v + first + 1, (--f->n - first) * sizeof(*f->v));
+	}
+}
+
+static enum fail http2_send(struct exchange *x, bool *all)
+{
+	struct http2 *h = x->state;
+	size_t max = (size_t)x->conf->max_header_size;
+	struct h2_fields f;
+	enum fail fl;
+
+	h2_fields_init(&f, &x->r->arena, 24);
+	http2_fields(x, &f);
+	if (f.failed)
+		return FAIL_NO_MEMORY;
+	h->st.arena = &x->r->arena;
+	h->st.resp = &x->resp;
+	h->st.method = x->method;
+	h->st.limits = (struct h2_limits){.line_max = max, .total_max = max, .headers_max = 1000};
+	h->st.has_body = x->body_kind != SEND_NOTHING && x->body_length != 0;
+	*all = x->body_kind == SEND_NOTHING || x->body_kind == SEND_MEMORY || !h->st.has_body;
+	if (*all && h->st.has_body) {
+		h->st.piece = (struct piece){.kind = PIECE_MEM, .mem = x->memory};
+		h->st.piece_last = true;
+	}
+	h->progress_ms = io_now_ms();
+	fl = h2_stream_open(&h->st, &f);
+	return fl;
+}
+
+static MAY_SUSPEND enum fail http2_send_rest(struct exchange *x)
+{
+	return FAIL_OK;
+}
+
+static unsigned http2_accepts(const struct exchange *x)
+{
+	return PIECE_MEM | PIECE_FILE;
+}
+
+/* When it will have taken too long: as long as some bytes go out within each time-out it goes on.
+ */
+static uint64_t http2_send_deadline(struct http2 *h)
+{
+	if (h->st.wire_sent != h->progress) {
+		h->progress = h->st.wire_sent;
+		h->progress_ms = io_now_ms();
+	}
+	return h->x->conf->send_timeout ? h->progress_ms + (uint64_t)h->x->conf->send_timeout
+					: CO_NEVER;
+}
+
+static bool http2_piece_is_out(const struct h2_stream *st)
+{
+	return st->piece_last ? st->sent : !piece_len(&st->piece);
+}
+
+static MAY_SUSPEND enum fail http2_send_piece(struct exchange *x, struct piece *p,
+					      const struct body *b)
+{
+	struct http2 *h = x->state;
+	struct h2_stream *st = &h->st;
+	int rc = 0;
+
+	if (!piece_len(p) && !p->last)
+		return FAIL_OK;
+	st->piece = *p;
+	st->piece_last = p->last;
+	if (p->last && (x->conf->pass_trailers || x->conf->grpc))
+		st->trailers_out = b->trailers;
+	h2_stream_resume(st);
+	h->progress_ms = io_now_ms();
+	while (rc == 0 && st->conn && !http2_piece_is_out(st)) {
+		st->writer = co_current();
+		rc = co_suspend(http2_send_deadline(h));
+		st->writer = NULL;
+		if (rc == -ETIMEDOUT && io_now_ms() < http2_send_deadline(h))
+			rc = 0;
+	}
+	if (rc < 0) {
+		st->piece = (struct piece){.kind = PIECE_MEM};
+		st->piece_last = false;
+	}
+	if (rc == -ETIMEDOUT)
+		h2_stream_silent(st);
+	if (rc < 0)
+		return rc == -ETIMEDOUT ? FAIL_UPSTREAM_SEND_TIMEOUT : FAIL_CANCELLED;
+	/* A server that has answered needs no more of it: the answer counts. */
+	return http2_piece_is_out(st) ? FAIL_OK : FAIL_UPSTREAM_SEND;
+}
+
+/* ---- the response head ---- */
+
+/* Waits until something happens to the stream. While the request is going out only the sender's
+ * clock runs. */
+static MAY_SUSPEND enum fail http2_wait(struct exchange *x, struct http2 *h, uint64_t until_ms)
+{
+	struct h2_stream *st = &h->st;
+	bool child = x->sending && co_child_running(&x->sender);
+	bool memory = !child && st->has_body && st->piece_last && !st->sent && st->conn;
+	uint64_t deadline = child    ? until_ms
+			    : memory ? MIN_OF(until_ms, http2_send_deadline(h))
+				     : MIN_OF(until_ms, io_after((uint64_t)x->conf->read_timeout));
+	int rc;
+
+	st->reader = x->waiter = co_current();
+	rc = co_suspend(deadline);
+	st->reader = x->waiter = NULL;
+	if (rc == -ECANCELED)
+		return FAIL_CANCELLED;
+	if (rc != -ETIMEDOUT || (memory && io_now_ms() < http2_send_deadline(h)))
+		return FAIL_OK;
+	if (until_ms <= io_now_ms())
+		return FAIL_OK;
+	h2_stream_silent(st);
+	return memory ? FAIL_UPSTREAM_SEND_TIMEOUT : FAIL_UPSTREAM_READ_TIMEOUT;
+}
+
+/* Fields as they came, for variables: the answer changes its own. */
+static bool http2_log_head(struct exchange *x)
+{
+	struct hdrs *copy = arena_alloc(&x->r->arena, sizeof(*copy));
+	const struct hdrs *h = &x->resp.headers;
+
+	if (!copy)
+		return false;
+	*copy = *h;
+	copy->v = arena_copy(&x->r->arena, h->v, h->n * sizeof(*h->v));
+	copy->cap = h->n;
+	x->log->headers = copy;
+	x->log->head = (struct span){0};
+	return copy->v || !h->n;
+}
+
+static MAY_SUSPEND enum fail http2_recv(struct exchange *x)
+{
+	struct http2 *h = x->state;
+	struct h2_stream *st = &h->st;
+
+	while (!st->head_done) {
+		bool sending = x->sending && co_child_running(&x->sender);
+		enum fail f;
+
+		if (!sending && x->send_fail != FAIL_OK &&
+		    (x->send_client || x->send_fail != FAIL_UPSTREAM_SEND))
+			return x->send_fail;
+		if (st->fail != FAIL_OK)
+			return st->fail;
+		f = http2_wait(x, h, CO_NEVER);
+		if (f != FAIL_OK)
+			return f;
+	}
+	x->interims = st->interims;
+	return http2_log_head(x) ? FAIL_OK : FAIL_NO_MEMORY;
+}
+
+static MAY_SUSPEND enum fail http2_await(struct exchange *x, int64_t bytes, uint64_t until_ms)
+{
+	struct http2 *h = x->state;
+	struct h2_stream *st = &h->st;
+
+	while (!st->ended && st->fail == FAIL_OK && io_now_ms() < until_ms &&
+	       (bytes < 0 || st->arrived < bytes)) {
+		bool sending = x->sending && co_child_running(&x->sender);
+		enum fail f = http2_wait(x, h, until_ms);
+
+		if (f != FAIL_OK)
+			return f;
+		if (sending && !co_child_running(&x->sender))
+			break;
+	}
+	return st->ended || st->fail == FAIL_OK ? FAIL_OK : FAIL_UPSTREAM_CLOSED;
+}
+
+/* ---- the response body ---- */
+
+static MAY_SUSPEND enum fail http2_body_next(struct body *b, struct piece *out)
+{
+	struct http2 *h = CONTAINER_OF(b, struct http2, body);
+	struct h2_stream *st = &h->st;
+	struct inbuf empty = h->held;
+
+	BUG_ON(b->done);
+	h2_stream_consume(st, h->given);
+	h->given = 0;
+	while (!inbuf_len(&st->in) && !st->ended) {
+		enum fail f = st->fail;
+
+		if (f == FAIL_OK)
+			f = http2_wait(h->x, h, CO_NEVER);
+		if (f != FAIL_OK)
+			return f;
+	}
+	/* The buffer that was read gets what arrives while the other one is. */
+	empty.start = empty.end = 0;
+	h->held = st->in;
+	st->in = empty;
+	h->given = inbuf_len(&h->held);
+	h->received += (int64_t)h->given;
+	*out = (struct piece){.kind = PIECE_MEM, .mem = inbuf_span(&h->held), .last = st->ended};
+	if (!out->last)
+		return FAIL_OK;
+	b->done = true;
+	if (st->trailers.n)
+		b->trailers = &st->trailers;
+	exchange_complete(h->x);
+	return FAIL_OK;
+}
+
+static bool http2_body_ready(struct body *b)
+{
+	struct http2 *h = CONTAINER_OF(b, struct http2, body);
+
+	return inbuf_len(&h->st.in) || h->st.ended;
+}
+
+static void http2_body_close(struct body *b)
+{
+}
+
+static const struct body_ops http2_body_ops = {
+	.next = http2_body_next,
+	.ready = http2_body_ready,
+	.close = http2_body_close,
+};
+
+static struct body *http2_body(struct exchange *x)
+{
+	struct http2 *h = x->state;
+
+	h->body = (struct body){
+		.ops = &http2_body_ops, .length = x->resp.content_length, .accept = PIECE_MEM};
+	return &h->body;
+}
+
+/* ---- the end ---- */
+
+static bool http2_heard(const struct exchange *x)
+{
+	const struct http2 *h = x->state;
+
+	return h->st.wire_received > 0;
+}
+
+static bool http2_unseen(const struct exchange *x, enum fail f)
+{
+	return f == FAIL_UPSTREAM_REFUSED;
+}
+
+static void http2_counts(const struct exchange *x, struct proto_counts *c)
+{
+	const struct http2 *h = x->state;
+
+	*c = (struct proto_counts){
+		.received = h->st.wire_received, .sent = h->st.wire_sent, .body = h->received};
+}
+
+static void http2_end(struct exchange *x, bool whole)
+{
+	struct http2 *h = x->state;
+
+	h2_stream_leave(&h->st);
+}
+
+static void http2_fini(struct exchange *x)
+{
+	struct http2 *h = x->state;
+
+	BUG_ON(h->st.conn);
+	inbuf_free(&h->st.in);
+	inbuf_free(&h->held);
+	h->given = 0;
+}
+
+static bool http2_tunnel(struct exchange *x, struct tunnel *t)
+{
+	return false;
+}
+
+const struct proto_ops proto_http2 = {
+	.name = "h2",
+	.init = http2_init,
+	.connect = http2_connect,
+	.send = http2_send,
+	.send_rest = http2_send_rest,
+	.send_piece = http2_send_piece,
+	.accepts = http2_accepts,
+	.recv = http2_recv,
+	.await = http2_await,
+	.body = http2_body,
+	.heard = http2_heard,
+	.unseen = http2_unseen,
+	.counts = http2_counts,
+	.end = http2_end,
+	.fini = http2_fini,
+	.tunnel = http2_tunnel,
+};
