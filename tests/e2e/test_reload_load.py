@@ -226,6 +226,27 @@ def test_worker_shutdown_timeout(start, backend):
     hold.set()
 
 
+@pytest.mark.parametrize("loc", ["proxy_pass http://@b@; proxy_request_buffering off;", "proxy_pass http://@b@;", "limit_rate 1; root html;"],
+                         ids=["streamed", "buffered", "answer"])
+def test_worker_shutdown_timeout_lingers_with_nobody(start, backend, loc):
+    """Whatever a request waits for, and however much of its body is still to come."""
+    hold = threading.Event()
+
+    def handler(conn):
+        conn.read_head()
+        hold.wait(60)
+    b = backend(handler)
+    s = start("lingering_time 60s; lingering_timeout 60s; server { listen 127.0.0.1:@port@; location / { %s } location /s { stub_status; } }" % loc,
+              values={"b": b.addr}, main="worker_shutdown_timeout 300ms;", files={"html/f": "x" * 100})
+    with s.connect() as c:
+        c.send(b"%s /f HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nabc" % (b"GET" if "root" in loc else b"POST"))
+        poll(lambda: "Writing: 2" in s.get("/s").text, 10, "the request to be served")
+        s.send_signal(signal.SIGQUIT)
+        s.proc.wait(15 * SLOW)
+        assert s.proc.returncode == 0
+    hold.set()
+
+
 def test_reload_keeps_requests_and_idle_connections(start, backend):
     b, hold, entered = slow_backend(backend)
     one = "server { listen 127.0.0.1:@port@; location / { proxy_pass http://%s; } location /v { return 200 one; } }" % b.addr
