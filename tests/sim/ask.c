@@ -121,7 +121,7 @@ struct ask_try *ask_try_begin(struct ask *a, unsigned group, unsigned server, bo
 		sim_broken("route", "request %u came to a server", a->id);
 	if (a->route->kind != ROUTE_NAME && a->route->group != group)
 		sim_broken("route", "request %u came to group %u", a->id, group);
-	if (a->got_status)
+	if (a->seen_try >= 0)
 		sim_broken("repeat", "request %u came to a server after its answer", a->id);
 	BUG_ON(a->ntries == TRIES_MAX);
 	if (a->ntries)

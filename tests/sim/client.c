@@ -166,9 +166,13 @@ static void client_end(struct client *c, const char *how, bool reset)
 	sim_timer_stop(&c->doom_timer.t);
 	sim_timer_stop(&c->begin_timer.t);
 	sim_timer_stop(&c->expect_timer.t);
-	for (unsigned i = c->reading; i < c->nasks; i++)
+	for (unsigned i = c->reading; i < c->nasks; i++) {
+		/* What the first one may suffer takes those behind it along. */
+		if (c->reading < i && !ask_is_sure(c->asks[c->reading]))
+			ask_excuse(c->asks[i], "one before it was lost");
 		if (c->asks[i]->begun)
 			ask_lost(c->asks[i], how);
+	}
 	if (c->connected)
 		nconnected--;
 	link_close(&c->link, reset);
@@ -223,7 +227,7 @@ static void client_send_tunnel(struct client *c)
 		if (k < n)
 			return;
 	}
-	if (c->tunnel_got == a->length) {
+	if (c->tunnel_got == a->length && link_flushed(&c->link)) {
 		a->ended = a->got_whole = true;
 		c->reading++;
 		client_end(c, "tunnel done", false);
@@ -452,6 +456,8 @@ static void client_closed(struct client *c, bool reset)
 	} else if (!c->raw && a && a->got_status) {
 		ask_check_end(a, false);
 		c->reading++;
+		for (unsigned i = c->reading; i < c->nasks && !ask_is_sure(a); i++)
+			ask_excuse(c->asks[i], "one before it was cut");
 	}
 	client_end(c, reset ? "reset" : "closed", false);
 }

@@ -182,6 +182,11 @@ size_t link_write(struct link *l, const void *p, size_t n)
 	return r > 0 ? (size_t)r : 0;
 }
 
+bool link_flushed(struct link *l)
+{
+	return !l->tls || link_flush(l);
+}
+
 ssize_t link_read(struct link *l, void *p, size_t n)
 {
 	if (!l->tls)

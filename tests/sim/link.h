@@ -23,5 +23,6 @@ bool link_move(struct link *l);
 size_t link_write(struct link *l, const void *p, size_t n); /* taken */
 /* > 0; 0: nothing now; -1: the end; -2: reset, or a TLS failure. */
 ssize_t link_read(struct link *l, void *p, size_t n);
+bool link_flushed(struct link *l);  /* all that was taken has left */
 void link_shutdown(struct link *l); /* half-close */
 void link_close(struct link *l, bool reset);

@@ -37,7 +37,7 @@ void time_check_close(struct client *c)
 	if (c->sent == 0)
 		time_check(c, "client_header_timeout of a fresh connection", c->connected_us,
 			   world.setup.header_timeout);
-	else if (c->nasks && c->reading == c->nasks && !c->closes)
+	else if (c->nasks && c->reading == c->nasks && c->sending == c->nasks && !c->closes)
 		time_check(c, "keepalive_timeout", c->answered_us, world.setup.keepalive_timeout);
 	else if (c->nasks && c->reading == 0 && c->feed_ready && !feed_past_head(&c->feed))
 		time_check(c, "client_header_timeout", c->last_sent_us, world.setup.header_timeout);

@@ -417,7 +417,7 @@ static void sconn_push(struct sconn *s)
 		s->try->written += (int64_t)k;
 		if (k < n)
 			return;
-		if (s->step && s->pause_us) {
+		if (s->step && s->pause_us && feed_peek(&s->tx, &p)) {
 			s->tx_paused = true;
 			sim_timer_start(&s->tx_timer.t, sim_now_us() + s->pause_us);
 		}
