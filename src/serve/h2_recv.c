@@ -226,8 +226,11 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 	if (!s)
 		return 0;
 	s->req.bytes_sent += frame->hd.length + H2_FRAME_HEAD;
+	s->req.header_bytes += H2_FRAME_HEAD;
 	if (frame->hd.type == NGHTTP2_DATA)
 		h->updates -= MIN_OF(h->updates, 4u);
+	else
+		s->req.header_bytes += frame->hd.length;
 	if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) {
 		s->end_sent = true;
 		if (s->writer)

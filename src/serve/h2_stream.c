@@ -231,6 +231,7 @@ struct h2_client *h2_stream_new(struct h2_conn *h, int32_t id)
 
 static void h2_stream_free(struct h2_client *s)
 {
+	const struct core_loc *l = req_conf(&s->req, &core_loc_mod);
 	struct h2_conn *h = s->h2;
 
 	if (!s->closed)
@@ -242,6 +243,7 @@ static void h2_stream_free(struct h2_client *s)
 	inbuf_free(&s->in);
 	inbuf_free(&s->held);
 	h->nstreams--;
+	h->conn->keepalive_ms = (uint32_t)MIN_OF(l->keepalive_timeout, (int64_t)UINT32_MAX);
 	if (!h->nstreams)
 		h->idle_ms = io_now_ms();
 	h2_conn_touch(h);
@@ -284,7 +286,6 @@ static void reset_stream(struct h2_client *s, uint32_t error)
 static void h2_stream_end(struct h2_client *s)
 {
 	struct req *r = &s->req;
-	const struct core_loc *l = req_conf(r, &core_loc_mod);
 
 	if (r->dropped)
 		reset_stream(s, NGHTTP2_CANCEL);
@@ -292,7 +293,6 @@ static void h2_stream_end(struct h2_client *s)
 		reset_stream(s, NGHTTP2_NO_ERROR);
 	else
 		reset_stream(s, NGHTTP2_INTERNAL_ERROR);
-	s->h2->conn->keepalive_ms = (uint32_t)MIN_OF(l->keepalive_timeout, (int64_t)UINT32_MAX);
 	if (s->end_sent && s->h2->glitches)
 		s->h2->glitches--;
 	COUNT_DOWN(conn_counters()->writing);

@@ -1,0 +1,212 @@
+"""An HTTP/2 client that controls every frame, for the end-to-end tests."""
+import socket
+import ssl
+import struct
+
+import hpack
+
+from harness import SLOW, Closed
+
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+PRIORITY_UPDATE = 16
+END_STREAM, ACK, END_HEADERS, PADDED = 1, 1, 4, 8
+NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR, SETTINGS_TIMEOUT, STREAM_CLOSED, FRAME_SIZE_ERROR, \
+    REFUSED_STREAM, CANCEL, COMPRESSION_ERROR, CONNECT_ERROR, ENHANCE_YOUR_CALM = range(12)
+MAX_STREAMS, INITIAL_WINDOW, MAX_FRAME, CONNECT_PROTOCOL, NO_RFC7540 = 3, 4, 5, 8, 9
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+def frame(kind, flags=0, stream=0, payload=b""):
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+class Stream:
+    def __init__(self):
+        self.headers, self.trailers, self.interims = [], [], []
+        self.body = b""
+        self.ended, self.reset, self.data_frames = False, None, []
+
+    def get(self, name, default=None):
+        return next((v for n, v in self.headers if n == name), default)
+
+    @property
+    def status(self):
+        return int(self.get(":status", 0))
+
+    def __repr__(self):
+        return f"<{self.status} {self.body[:60]!r} ended={self.ended} reset={self.reset}>"
+
+
+class H2:
+    """One connection. updates: give the windows back as data comes; ack: answer SETTINGS and PING."""
+
+    def __init__(self, port, tls=False, settings=None, preface=True, updates=True, ack=True, rcvbuf=None, timeout=10,
+                 window=None):
+        self.sock = socket.socket()
+        if rcvbuf:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+        self.sock.settimeout(timeout * SLOW)
+        self.sock.connect(("127.0.0.1", port))
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            ctx = ssl._create_unverified_context()
+            ctx.set_alpn_protocols(["h2"] if tls is True else tls)
+            self.sock = ctx.wrap_socket(self.sock, server_hostname="localhost")
+            self.alpn = self.sock.selected_alpn_protocol()
+        self.encoder, self.decoder = hpack.Encoder(), hpack.Decoder()
+        self.decoder.max_header_list_size = 1 << 24
+        self.buf, self.updates, self.ack = b"", updates, ack
+        self.streams, self.goaways, self.settings, self.pongs = {}, [], None, []
+        self.next_id, self.eof, self.block = 1, False, None
+        if preface:
+            out = PREFACE + frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", k, v) for k, v in (settings or {}).items()))
+            if window:
+                out += frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", window))
+            self.send(out)
+
+    def close(self):
+        self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *a):
+        self.close()
+
+    # ------------------------------------------------ out
+
+    def send(self, data):
+        self.sock.sendall(data)
+
+    def frame(self, *a):
+        self.send(frame(*a))
+
+    def fields(self, path="/", method="GET", authority="localhost", scheme="http", more=()):
+        return [(":method", method), (":scheme", scheme), (":authority", authority), (":path", path), *more]
+
+    def open(self, fields, end=True, stream=None):
+        """HEADERS; returns the stream's number."""
+        return self.send_open(*self.make_open(fields, end, stream))
+
+    def make_open(self, fields, end=True, stream=None):
+        if stream is None:
+            stream = self.next_id
+        self.next_id = max(self.next_id, stream + 2)
+        return stream, frame(HEADERS, END_HEADERS | (END_STREAM if end else 0), stream, self.encoder.encode(fields))
+
+    def send_open(self, stream, data):
+        self.send(data)
+        return stream
+
+    def get(self, path="/", **kw):
+        return self.response(self.open(self.fields(path, **kw)))
+
+    def data(self, stream, data, end=False):
+        self.frame(DATA, END_STREAM if end else 0, stream, data)
+
+    def reset(self, stream, code=CANCEL):
+        self.frame(RST_STREAM, 0, stream, struct.pack(">I", code))
+
+    def window(self, stream, n):
+        self.frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", n))
+
+    # ------------------------------------------------ in
+
+    def _read(self, n):
+        while len(self.buf) < n:
+            try:
+                more = self.sock.recv(65536)
+            except (ConnectionError, ssl.SSLError):
+                more = b""
+            if not more:
+                self.eof = True
+                raise Closed(self.buf)
+            self.buf += more
+        out, self.buf = self.buf[:n], self.buf[n:]
+        return out
+
+    def recv(self):
+        """The next frame, taken note of."""
+        head = self._read(9)
+        n, kind, flags = int.from_bytes(head[:3], "big"), head[3], head[4]
+        stream = int.from_bytes(head[5:9], "big") & 0x7fffffff
+        payload = self._read(n)
+        self._note(kind, flags, stream, payload)
+        return kind, flags, stream, payload
+
+    def stream(self, n):
+        return self.streams.setdefault(n, Stream())
+
+    def _block(self, stream, flags):
+        fields = [(n.decode() if isinstance(n, bytes) else n, v.decode("latin-1") if isinstance(v, bytes) else v)
+                  for n, v in self.decoder.decode(self.block[1], raw=True)]
+        s, self.block = self.stream(stream), None
+        if fields and fields[0][0] == ":status" and fields[0][1].startswith("1"):
+            s.interims.append(fields)
+        elif s.headers:
+            s.trailers = fields
+        else:
+            s.headers = fields
+        return s
+
+    def _note(self, kind, flags, stream, payload):
+        if kind == SETTINGS and not flags & ACK:
+            self.settings = dict(struct.iter_unpack(">HI", payload))
+            if self.ack:
+                self.frame(SETTINGS, ACK)
+        elif kind == PING:
+            if flags & ACK:
+                self.pongs.append(payload)
+            elif self.ack:
+                self.frame(PING, ACK, 0, payload)
+        elif kind == GOAWAY:
+            self.goaways.append(struct.unpack(">II", payload[:8]) + (payload[8:],))
+        elif kind == RST_STREAM:
+            self.stream(stream).reset = struct.unpack(">I", payload)[0]
+        elif kind == HEADERS:
+            self.block = (flags, payload)
+        elif kind == CONTINUATION:
+            self.block = (self.block[0], self.block[1] + payload)
+        elif kind == DATA:
+            s = self.stream(stream)
+            s.body += payload
+            s.data_frames.append(len(payload))
+            s.ended |= bool(flags & END_STREAM)
+            if self.updates and payload:
+                self.window(0, len(payload))
+                if not s.ended:
+                    self.window(stream, len(payload))
+        if kind in (HEADERS, CONTINUATION) and flags & END_HEADERS:
+            first = self.block[0]
+            s = self._block(stream, flags)
+            s.ended |= bool(first & END_STREAM)
+
+    def until(self, fn):
+        """Reads frames until fn() is true; Closed when the connection ends before."""
+        while not fn():
+            self.recv()
+        return fn()
+
+    def response(self, n):
+        s = self.stream(n)
+        self.until(lambda: s.ended or s.reset is not None)
+        return s
+
+    def head(self, n):
+        s = self.stream(n)
+        self.until(lambda: s.headers or s.reset is not None)
+        return s
+
+    def ping(self):
+        """Everything that was sent before has been seen by the other side."""
+        n = len(self.pongs)
+        self.frame(PING, 0, 0, b"p%07d" % n)
+        self.until(lambda: len(self.pongs) > n)
+
+    def wait_closed(self):
+        """Reads to the end; what the last GOAWAY said: its error code, or None."""
+        try:
+            while True:
+                self.recv()
+        except Closed:
+            return self.goaways[-1][1] if self.goaways else None
