@@ -527,7 +527,9 @@ static void on_addrs(void *arg, int status, int timeouts, struct ares_addrinfo *
 
 	q->rc = rc_of(status);
 	for (n = ai ? ai->nodes : NULL; n && q->rc < ADDRS_MAX; n = n->ai_next) {
-		if (n->ai_family != AF_INET && n->ai_family != AF_INET6)
+		/* A server may say more than it was asked. */
+		if (!(n->ai_family == AF_INET && (q->kind & ASK_V4)) &&
+		    !(n->ai_family == AF_INET6 && (q->kind & ASK_V6)))
 			continue;
 		memcpy(&q->addrs[q->rc++].sa, n->ai_addr, n->ai_addrlen);
 		ttl = MIN_OF(ttl, (int64_t)n->ai_ttl);
