@@ -74,7 +74,7 @@ static void client_make_feed(struct client *c, struct ask *a)
 	f->framing = a->chunked ? FEED_CHUNKED : FEED_RAW;
 	f->key = bytes_key(BYTES_UPLOAD, a->id, 0);
 	f->length = a->upload;
-	f->chunk = 1 + (size_t)sim_draw(3999);
+	f->chunk = 1 + (size_t)a->upload / 1000 + (size_t)sim_draw(1999);
 	f->extensions = sim_chance(2000);
 	if (sim_chance(3000))
 		f->trailer = "X-Trailer: client\r\n";
@@ -644,6 +644,9 @@ void client_start(struct client *c)
 	if (c->doom != DOOM_NONE || c->silent)
 		for (unsigned i = 0; i < c->nasks; i++)
 			ask_excuse(c->asks[i], "its client");
+	for (unsigned i = 1; c->rstep && i < c->nasks; i++)
+		ask_excuse(c->asks[i],
+			   "its client reads so slowly that keepalive_timeout may end before");
 	world_client_new();
 	c->start.fn = client_serving;
 	world_when_serving(&c->start);

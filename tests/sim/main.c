@@ -1,5 +1,4 @@
 /* sluice-sim: runs worlds. */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,14 +6,14 @@
 #include <unistd.h>
 #include "link.h"
 #include "main/modules.h"
+#include "mutants.h"
 #include "runner.h"
 #include "world.h"
 
 static struct {
-	uint64_t seed, first;
-	unsigned worlds, minutes, jobs, limit_s, failures;
-	bool one, trace, list, quiet, twice;
-	const char *scenario, *regressions;
+	uint64_t seed, first, worlds, minutes, jobs, limit_s, failures;
+	bool one, trace, list, quiet, twice, mutants;
+	const char *scenario, *regressions, *mutant;
 } opt = {.worlds = 200, .jobs = 2, .limit_s = 60, .failures = 3, .scenario = "random"};
 
 static const char usage[] =
@@ -31,84 +30,55 @@ static const char usage[] =
 	"  --trace           every event to stderr\n"
 	"  --twice           one world twice: both must have the same fingerprint\n"
 	"  --list            names of scenarios\n"
+	"  --mutant NAME     with a deliberate defect (only when built with -Dmutants=true)\n"
+	"  --mutants         each defect in turn, until it is found; --worlds is the most for "
+	"each\n"
 	"  --quiet           only the sum\n";
 
-static void parse_options(int argc, char **argv)
+static const struct {
+	const char *name;
+	uint64_t *number;
+	bool *flag;
+	const char **text;
+} options[] = {
+	{.name = "seed", .number = &opt.seed},
+	{.name = "worlds", .number = &opt.worlds},
+	{.name = "minutes", .number = &opt.minutes},
+	{.name = "first", .number = &opt.first},
+	{.name = "jobs", .number = &opt.jobs},
+	{.name = "limit", .number = &opt.limit_s},
+	{.name = "failures", .number = &opt.failures},
+	{.name = "trace", .flag = &opt.trace},
+	{.name = "twice", .flag = &opt.twice},
+	{.name = "list", .flag = &opt.list},
+	{.name = "quiet", .flag = &opt.quiet},
+	{.name = "mutants", .flag = &opt.mutants},
+	{.name = "scenario", .text = &opt.scenario},
+	{.name = "regressions", .text = &opt.regressions},
+	{.name = "mutant", .text = &opt.mutant},
+};
+
+/* One option; how many words it took. */
+static int parse_option(char **argv)
 {
-	enum {
-		SEED,
-		WORLDS,
-		MINUTES,
-		FIRST,
-		SCENARIO,
-		REGRESSIONS,
-		JOBS,
-		LIMIT,
-		FAILURES,
-		TRACE,
-		TWICE,
-		LIST,
-		QUIET
-	};
-	static const struct option table[] = {
-		{"seed", 1, NULL, SEED},	 {"worlds", 1, NULL, WORLDS},
-		{"minutes", 1, NULL, MINUTES},	 {"first", 1, NULL, FIRST},
-		{"scenario", 1, NULL, SCENARIO}, {"regressions", 1, NULL, REGRESSIONS},
-		{"jobs", 1, NULL, JOBS},	 {"limit", 1, NULL, LIMIT},
-		{"failures", 1, NULL, FAILURES}, {"trace", 0, NULL, TRACE},
-		{"twice", 0, NULL, TWICE},	 {"list", 0, NULL, LIST},
-		{"quiet", 0, NULL, QUIET},	 {0}};
-	int c;
-
-	while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
-		uint64_t n = optarg ? strtoull(optarg, NULL, 10) : 0;
-
-		switch (c) {
-		case SEED:
-			opt.seed = n;
-			opt.one = true;
-			break;
-		case WORLDS:
-			opt.worlds = (unsigned)n;
-			break;
-		case MINUTES:
-			opt.minutes = (unsigned)n;
-			break;
-		case FIRST:
-			opt.first = n;
-			break;
-		case SCENARIO:
-			opt.scenario = optarg;
-			break;
-		case REGRESSIONS:
-			opt.regressions = optarg;
-			break;
-		case JOBS:
-			opt.jobs = (unsigned)n;
-			break;
-		case LIMIT:
-			opt.limit_s = (unsigned)n;
-			break;
-		case FAILURES:
-			opt.failures = (unsigned)n;
-			break;
-		case TRACE:
-			opt.trace = true;
-			break;
-		case TWICE:
-			opt.twice = true;
-			break;
-		case LIST:
-			opt.list = true;
-			break;
-		case QUIET:
-			opt.quiet = true;
-			break;
-		default:
-			fputs(usage, stderr);
-			exit(2);
+	for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++) {
+		if (strncmp(argv[0], "--", 2) != 0 || strcmp(argv[0] + 2, options[i].name) != 0)
+			continue;
+		if (options[i].flag) {
+			*options[i].flag = true;
+			return 1;
 		}
+		if (!argv[1])
+			break;
+		if (options[i].number)
+			*options[i].number = strtoull(argv[1], NULL, 10);
+		else
+			*options[i].text = argv[1];
+		opt.one |= options[i].number == &opt.seed;
+		return 2;
 	}
+	fputs(usage, stderr);
+	exit(2);
 }
 
 /* ---- what runs next ---- */
@@ -157,13 +127,13 @@ static bool next_regression(struct run *run, void *arg)
 
 static int run_many(void)
 {
-	struct runner r = {.jobs = opt.jobs,
-			   .limit_s = opt.limit_s,
-			   .failures_max = opt.failures,
+	struct runner r = {.jobs = (unsigned)opt.jobs,
+			   .limit_s = (unsigned)opt.limit_s,
+			   .failures_max = (unsigned)opt.failures,
 			   .quiet = opt.quiet};
 	uint64_t seed = opt.first ? opt.first : (uint64_t)time(NULL) * 1000, n = 0;
 
-	until = time(NULL) + opt.minutes * 60;
+	until = time(NULL) + (time_t)opt.minutes * 60;
 	if (opt.regressions) {
 		FILE *f = fopen(opt.regressions, "re");
 
@@ -213,7 +183,10 @@ static bool next_same(struct run *run, void *arg)
 
 static int run_twice(void)
 {
-	struct runner a = {.jobs = 1, .limit_s = opt.limit_s, .failures_max = 1, .quiet = true},
+	struct runner a = {.jobs = 1,
+			   .limit_s = (unsigned)opt.limit_s,
+			   .failures_max = 1,
+			   .quiet = true},
 		      b = a;
 
 	opt.worlds = 1;
@@ -229,7 +202,8 @@ static int run_twice(void)
 
 int main(int argc, char **argv)
 {
-	parse_options(argc, argv);
+	for (char **at = argv + 1; *at;)
+		at += parse_option(at);
 	if (opt.list) {
 		for (const struct scenario *const *s = scenarios; *s; s++)
 			printf("%-16s %s\n", (*s)->name, (*s)->what);
@@ -243,5 +217,10 @@ int main(int argc, char **argv)
 	modules_init();
 	if (opt.twice)
 		return run_twice();
+	if (opt.mutant && !mutant_choose(opt.mutant))
+		return 2;
+	if (opt.mutants)
+		return mutants_run((unsigned)opt.jobs, opt.first ? opt.first : 1,
+				   (unsigned)opt.worlds);
 	return opt.one ? run_one() : run_many();
 }

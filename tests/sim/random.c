@@ -152,15 +152,20 @@ static void draw_doom(struct client *c)
 	}
 }
 
+/* Slow, but a world must come to an end: some thousand steps at most. */
 static void draw_pace(struct client *c)
 {
+	int64_t up = 0;
+
+	for (unsigned i = 0; i < c->nasks; i++)
+		up += MAX_OF(c->asks[i]->upload, 0) + c->asks[i]->tunnel_up;
 	if (sim_chance(1500)) {
-		c->step = 1 + (size_t)sim_draw(sim_chance(3000) ? 3 : 5000);
-		c->pause_us = (unsigned)sim_draw(1500);
+		c->step = 1 + (size_t)sim_draw(sim_chance(3000) ? 3 : 5000) + (size_t)up / 500;
+		c->pause_us = (unsigned)sim_draw(MIN_OF(1500, 10 * (unsigned)c->step));
 	}
 	if (sim_chance(2000)) {
-		c->rstep = 1 + (size_t)sim_draw(16000);
-		c->rpause_us = (unsigned)sim_draw(80000);
+		c->rstep = 500 + (size_t)sim_draw(16000);
+		c->rpause_us = (unsigned)sim_draw(MIN_OF(80000, 10 * (unsigned)c->rstep));
 	}
 	if (sim_chance(3000))
 		c->think_us = (unsigned)sim_draw(400000);

@@ -169,7 +169,8 @@ static void answer_framing(struct sconn *s)
 		kind = kind < 8 ? kind : 0;
 	if (kind >= 5 && kind < 8 && !s->http10) {
 		f->framing = FEED_CHUNKED;
-		f->chunk = 1 + (size_t)sim_draw(sim_chance(3000) ? 30 : 4000);
+		f->chunk = 1 + (size_t)f->length / 1000 +
+			   (size_t)sim_draw(sim_chance(3000) ? 30 : 2000);
 		text_printf(&f->head, "Transfer-Encoding: chunked\r\n");
 		says_length = false;
 		if (sim_chance(2000))
@@ -276,11 +277,11 @@ static void answer_spoil(struct sconn *s)
 	switch (s->act) {
 	case ACT_SHORT_FIN:
 	case ACT_SHORT_RESET:
-		f->cut = (int64_t)sim_draw((uint64_t)all + 1);
+		f->cut = (int64_t)sim_draw((uint64_t)all);
 		s->try->bits = NEXT_ERROR;
 		break;
 	case ACT_HANG_MIDDLE:
-		f->cut = (int64_t)sim_draw((uint64_t)all + 1);
+		f->cut = (int64_t)sim_draw((uint64_t)all);
 		s->try->bits = f->cut < (int64_t)f->head.n ? NEXT_TIMEOUT : s->try->bits;
 		break;
 	case ACT_EARLY_CLOSE:
@@ -326,7 +327,7 @@ static void sconn_pace(struct sconn *s)
 {
 	if (s->act != ACT_SLOW)
 		return;
-	s->step = 1 + (size_t)sim_draw(20000);
+	s->step = 1 + (size_t)sim_draw(20000) + (size_t)s->tx.length / 300;
 	s->pause_us = (unsigned)sim_draw(8000);
 }
 
