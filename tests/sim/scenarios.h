@@ -1,5 +1,6 @@
-/* The named worlds, one file each. */
+/* The named worlds. */
 #pragma once
 #include "world.h"
 
-extern const struct scenario scenario_plain;
+extern const struct scenario scenario_plain, scenario_continue, scenario_upgrade, scenario_cancel,
+	scenario_early, scenario_idle, scenario_reload, scenario_memory, scenario_time;

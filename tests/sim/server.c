@@ -23,7 +23,7 @@ struct sconn {
 	struct feed tx;
 	size_t step, rstep;
 	unsigned pause_us, rpause_us;
-	bool tx_paused, rx_paused, dead, hung;
+	bool tx_paused, rx_paused, dead, hung, hooked;
 	int64_t up; /* tunnel: bytes from the client */
 	struct sconn_timer tx_timer, rx_timer, idle_timer;
 };
@@ -334,8 +334,9 @@ static void sconn_pace(struct sconn *s)
 void sconn_answer(struct sconn *s, enum act act)
 {
 	s->act = act;
-	if (s->answering || s->dead)
+	if (s->answering || s->dead || !s->ask)
 		return;
+	s->hooked = false;
 	sim_note("server %u.%u: act %d for request %u", s->group, s->server, act, s->ask->id);
 	if (act == ACT_CLOSE || act == ACT_RESET || act == ACT_CLOSE_UPLOAD) {
 		s->try->bits = NEXT_ERROR;
@@ -548,7 +549,8 @@ static void sconn_begin(struct sconn *s)
 	s->rstep = 0;
 	sim_note("server %u.%u: request %u, try %u", s->group, s->server, a->id, a->ntries - 1);
 	parse_body(&s->rx, framing, MAX_OF(a->upload, 0));
-	if (server_hook && server_hook(s, a))
+	s->hooked = server_hook && server_hook(s, a);
+	if (s->hooked)
 		return;
 	s->act = sconn_draw(s);
 	if (s->act == ACT_LAZY) {
@@ -584,7 +586,7 @@ static void sconn_whole(struct sconn *s)
 		sim_broken("malformed", "request %u with a broken chunk came to its end", a->id);
 	s->read_all = s->try->whole = true;
 	s->try->read_us = sim_now_us();
-	if (!s->answering && !s->hung)
+	if (!s->answering && !s->hung && !s->hooked)
 		sconn_answer(s, s->act == ACT_CLOSE_UPLOAD ? ACT_CLOSE : s->act);
 	else
 		sconn_rest(s);

@@ -1,0 +1,61 @@
+/* Time-outs, each met once by a client or server that stops: neither early nor late. */
+#include "client.h"
+#include "scenarios.h"
+#include "server.h"
+
+static struct client *time_client(unsigned i)
+{
+	struct client *c = client_new();
+
+	c->after_us = 1000 + sim_draw(3000000) + i;
+	return c;
+}
+
+static void time_silent(const struct route *r, uint64_t stop_at)
+{
+	struct client *c = time_client(0);
+	struct ask *a;
+
+	c->silent = true;
+	c->stop_at = stop_at;
+	if (stop_at) {
+		a = client_ask(c, r, ASK_PROXIED, stop_at == UINT64_MAX ? "GET" : "POST");
+		if (stop_at != UINT64_MAX)
+			client_upload(c, 3000, false);
+		a->length = 10;
+	}
+	client_start(c);
+}
+
+static void time_run(void)
+{
+	static enum act acts[8] = {ACT_HANG, ACT_HANG, ACT_HANG, ACT_HANG,
+				   ACT_HANG, ACT_HANG, ACT_HANG, ACT_HANG};
+	const struct route *r;
+
+	world.o.latency_max_us = 700;
+	world.o.sndbuf_min = world.o.sndbuf_max = 65536;
+	world_start();
+	setup_plain(&world.setup);
+	r = &world.setup.routes[0];
+	world.setup.nthreads = 1 + (unsigned)sim_draw(3);
+	time_silent(r, 0);	    /* not a byte */
+	time_silent(r, 20);	    /* half a head */
+	time_silent(r, 500);	    /* half a body */
+	time_silent(r, UINT64_MAX); /* nothing after an answer */
+	if (sim_chance(5000)) {
+		world.setup.groups[0].honest = false;
+		server_script(acts, 8);
+	}
+	for (unsigned i = 0; i < 6; i++) {
+		struct client *c = time_client(i);
+
+		client_ask(c, &world.setup.routes[i % 3], ASK_PROXIED, "GET")->length = 100;
+		client_start(c);
+	}
+	for (uint64_t i = sim_draw(3); i > 0; i--)
+		world_reload_at(sim_draw(3000000));
+	world_run();
+}
+
+const struct scenario scenario_time = {"time", "whoever stops meets its time-out", time_run};
