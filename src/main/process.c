@@ -208,6 +208,19 @@ static void pick_processor(cpu_set_t *allowed, unsigned thread)
 	*allowed = one;
 }
 
+/* Those that the process may use; asked before the first thread takes its own, which is what the
+ * others inherit. */
+static bool allowed_processors(cpu_set_t *set)
+{
+	static cpu_set_t allowed;
+	static bool known;
+
+	if (!known)
+		known = sched_getaffinity(0, sizeof(allowed), &allowed) == 0;
+	*set = allowed;
+	return known;
+}
+
 void process_thread_affinity(const struct settings *s, unsigned thread)
 {
 	cpu_set_t set;
@@ -216,7 +229,7 @@ void process_thread_affinity(const struct settings *s, unsigned thread)
 	if (s->affinity_auto) {
 		if (s->naffinity)
 			set = s->affinity[0];
-		else if (sched_getaffinity(getpid(), sizeof(set), &set) < 0)
+		else if (!allowed_processors(&set))
 			return;
 		pick_processor(&set, thread);
 	} else if (s->naffinity) {

@@ -235,7 +235,7 @@ static bool set_verify(struct making *m)
 		return false;
 	if (conf->crl.n && !add_crls(m))
 		return false;
-	SSL_CTX_set_verify_depth(ssl, conf->verify_depth ? conf->verify_depth : 1);
+	SSL_CTX_set_verify_depth(ssl, conf->verify_depth);
 	if (conf->server && conf->verify != TLS_VERIFY_OFF)
 		SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER, verify_cb);
 	return true;

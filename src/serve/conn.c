@@ -499,6 +499,12 @@ void conn_linger(struct conn *c)
 		conn_linger_event(c);
 }
 
+/* How long a connection that does nothing stays at a graceful end (keepalive_min_timeout). */
+static uint64_t conn_grace(const struct conn *c)
+{
+	return MAX_OF((uint64_t)DRAIN_GRACE, MIN_OF(c->keepalive_min_ms, c->keepalive_ms));
+}
+
 static int64_t conn_idle_timeout(struct conn *c)
 {
 	struct http_port *port = conn_port(c);
@@ -506,7 +512,7 @@ static int64_t conn_idle_timeout(struct conn *c)
 	if (!port)
 		return 1;
 	if (conns.draining)
-		return DRAIN_GRACE;
+		return (int64_t)conn_grace(c);
 	return c->requests ? c->keepalive_ms : conn_head_timeout(port);
 }
 
@@ -570,10 +576,10 @@ void conns_drain(void)
 		}
 		if (c->state != CONN_IDLE && c->state != CONN_FRESH)
 			continue;
-		if (io_now_ms() >= c->parked_ms + DRAIN_GRACE)
+		if (io_now_ms() >= c->parked_ms + conn_grace(c))
 			conn_close(c, false);
 		else
-			timer_start(&co_sched.wheel, &c->timer, c->parked_ms + DRAIN_GRACE);
+			timer_start(&co_sched.wheel, &c->timer, c->parked_ms + conn_grace(c));
 	}
 	if (conns.count == 0 && conns_empty)
 		conns_empty();

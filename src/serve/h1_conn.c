@@ -270,6 +270,7 @@ static MAY_SUSPEND enum conn_next conn_after(struct h1_client *h, struct conn *c
 		body_close(&h->body.h1.body);
 	if (r->keep_alive) {
 		c->keepalive_ms = (uint32_t)MIN_OF(l->keepalive_timeout, UINT32_MAX);
+		c->keepalive_min_ms = (uint32_t)MIN_OF(l->keepalive_min_timeout, UINT32_MAX);
 		return CONN_NEXT_REQUEST;
 	}
 	if (l->lingering_close == LINGER_ALWAYS ||
