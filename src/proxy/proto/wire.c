@@ -81,15 +81,20 @@ enum fail wire_send_rest(struct exchange *x, struct wire *w)
 
 /* ---- in ---- */
 
-/* Waits for input. While the request is still going out only the sender's clock runs. */
-static MAY_SUSPEND enum fail wire_wait(struct exchange *x, struct wire *w)
+/* Waits for input. While the request is still going out only the sender's clock runs; afterwards
+ * the time runs from *deadline on (0: from now), for a wake-up without bytes (part of a TLS record,
+ * say) is no progress. */
+static MAY_SUSPEND enum fail wire_wait(struct exchange *x, struct wire *w, uint64_t *deadline)
 {
 	for (;;) {
 		bool sending = x->sending && co_child_running(&x->sender);
-		uint64_t deadline = sending ? CO_NEVER
-					    : io_after((uint64_t)x->conf->read_timeout +
-						       (MUTANT(missed_deadline) ? 500 : 0));
 		int rc;
+
+		if (sending)
+			*deadline = 0;
+		else if (!*deadline)
+			*deadline = io_after((uint64_t)x->conf->read_timeout +
+					     (MUTANT(missed_deadline) ? 500 : 0));
 
 		/* It may have ended while we were not waiting. A server that closed its ear may
 		 * still have answered: read on. */
@@ -97,7 +102,7 @@ static MAY_SUSPEND enum fail wire_wait(struct exchange *x, struct wire *w)
 		    (x->send_client || x->send_fail != FAIL_UPSTREAM_SEND))
 			return x->send_fail;
 		x->waiter = co_current();
-		rc = stream_wait_readable(&w->conn->stream, deadline);
+		rc = stream_wait_readable(&w->conn->stream, sending ? CO_NEVER : *deadline);
 		x->waiter = NULL;
 		if (rc >= 0)
 			return FAIL_OK;
@@ -126,9 +131,11 @@ static bool wire_room(struct exchange *x, struct wire *w, const char **from)
 
 enum fail wire_more(struct exchange *x, struct wire *w, const char **from)
 {
+	uint64_t deadline = 0;
+
 	*from = NULL;
 	for (;;) {
-		enum fail f = wire_wait(x, w);
+		enum fail f = wire_wait(x, w, &deadline);
 		ssize_t n;
 
 		if (f != FAIL_OK)
