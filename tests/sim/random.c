@@ -6,7 +6,7 @@
 
 static uint64_t draw_size(void)
 {
-	static const unsigned most[] = {1, 10, 1000, 5000, 20000, 70000, 300000, 2000000};
+	static const unsigned most[] = {1, 10, 1000, 5000, 20000, 70000, 70000, 300000};
 
 	return sim_draw(most[sim_draw(sizeof(most) / sizeof(*most))]);
 }
@@ -296,7 +296,7 @@ void world_random(void)
 	if (!honest && sim_chance(4000))
 		draw_destructive(&world.o.faults);
 	setup_draw(&world.setup, honest);
-	for (uint64_t i = 0, n = 1 + sim_draw(sim_chance(7000) ? 15 : 60); i < n; i++)
+	for (uint64_t i = 0, n = 1 + sim_draw(sim_chance(7000) ? 12 : 40); i < n; i++)
 		draw_client();
 	draw_events();
 	world_run();
