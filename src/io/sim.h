@@ -39,7 +39,8 @@ struct sim_faults {
 	unsigned disk_full, disk_error; /* writes to files: -ENOSPC, -EIO, or a short write */
 	unsigned alloc;			/* per allocation of base/pool and base/arena: NULL */
 	unsigned clock_jump;		/* per second: the wall clock jumps, up to a day each way */
-	unsigned preempt;		/* per system call: another thread runs first */
+	unsigned preempt; /* per recv, send, writev, connect, accept, epoll_ctl (calls that nobody
+			     makes with a lock held): another thread runs first */
 	unsigned datagram_loss, datagram_dup; /* per datagram, either way */
 };
 
