@@ -1,6 +1,7 @@
 /* A connection that speaks HTTP/2: input, output, time-outs and the end. */
 #include "serve/h2_conn.h"
 #include <errno.h>
+#include <stdatomic.h>
 #include "base/pool.h"
 #include "serve/h2_conf.h"
 #include "serve/h2_stream.h"
@@ -77,7 +78,7 @@ void h2_thread_fini(void)
 	read_room = frame_room = NULL;
 }
 
-static nghttp2_option *session_options(void)
+static nghttp2_option *options_new(void)
 {
 	nghttp2_option *o;
 
@@ -87,6 +88,9 @@ static nghttp2_option *session_options(void)
 	nghttp2_option_set_no_http_messaging(o, 1); /* h2_head looks at them */
 	nghttp2_option_set_no_closed_streams(o, 1);
 	nghttp2_option_set_builtin_recv_extension_type(o, NGHTTP2_PRIORITY_UPDATE);
+	for (int type = NGHTTP2_CONTINUATION + 1; type < 256; type++)
+		if (type != NGHTTP2_PRIORITY_UPDATE)
+			nghttp2_option_set_user_recv_extension_type(o, (uint8_t)type);
 	/* Ours counts resets together with the rest. */
 	nghttp2_option_set_stream_reset_rate_limit(o, UINT64_MAX, UINT64_MAX);
 	/* What a table of sent fields saves in bytes it costs in memory, as long as the connection
@@ -95,17 +99,30 @@ static nghttp2_option *session_options(void)
 	return o;
 }
 
+/* Of the process, made once. */
+static const nghttp2_option *session_options(void)
+{
+	static nghttp2_option *_Atomic made;
+	nghttp2_option *o = made, *other = NULL;
+
+	if (o)
+		return o;
+	o = options_new();
+	if (o && !atomic_compare_exchange_strong(&made, &other, o)) {
+		nghttp2_option_del(o);
+		return other;
+	}
+	return o;
+}
+
 static int session_new(struct h2_conn *h)
 {
 	nghttp2_mem mem = {h, room_malloc, room_free, room_calloc, room_realloc};
 	const nghttp2_session_callbacks *cb = h2_callbacks();
-	nghttp2_option *o = session_options();
-	int rc = NGHTTP2_ERR_NOMEM;
+	const nghttp2_option *o = session_options();
 
-	if (o && cb)
-		rc = nghttp2_session_server_new3(&h->session, cb, h, o, &mem);
-	nghttp2_option_del(o);
-	return rc;
+	return o && cb ? nghttp2_session_server_new3(&h->session, cb, h, o, &mem)
+		       : NGHTTP2_ERR_NOMEM;
 }
 
 static int session_greet(struct h2_conn *h, const struct core_srv *srv)
@@ -414,7 +431,7 @@ static void feed_failed(struct h2_conn *h, ssize_t rc)
 		h2_conn_terminate(h, h->error, FAIL_CLIENT_GLITCHES);
 	else if (rc == NGHTTP2_ERR_BAD_CLIENT_MAGIC)
 		h2_conn_terminate(h, NGHTTP2_PROTOCOL_ERROR, FAIL_CLIENT_H2_PROTOCOL);
-	else if (rc == NGHTTP2_ERR_FLOODED)
+	else if (rc == NGHTTP2_ERR_FLOODED || rc == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS)
 		h2_conn_terminate(h, NGHTTP2_ENHANCE_YOUR_CALM, FAIL_CLIENT_GLITCHES);
 	else
 		h2_conn_terminate(h, NGHTTP2_INTERNAL_ERROR, FAIL_CLIENT_H2_PROTOCOL);
@@ -516,7 +533,8 @@ static void h2_conn_end(struct io_turn_end *e)
 		h2_conn_die(h);
 	list_del(&h->end.link);
 	if (h->phase == H2_DEAD ? !h->nstreams : h2_conn_done(h)) {
-		bool linger = h->phase != H2_DEAD;
+		/* Whoever had to be stopped is not listened to any longer. */
+		bool linger = h->phase != H2_DEAD && !h->terminated;
 
 		timer_stop(&co_sched.wheel, &c->timer);
 		c->stream.io.parked_writes = false;

@@ -139,7 +139,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 				h2_stream_in_end(s);
 			return 0;
 		}
-		return frame->data.padlen + 1 >= frame->hd.length ? glitch(h) : 0;
+		return frame->data.padlen >= frame->hd.length ? glitch(h) : 0;
 	case NGHTTP2_WINDOW_UPDATE:
 		return update_received(h);
 	case NGHTTP2_PING:
@@ -151,8 +151,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 	}
 }
 
-/* Frames that ask for nothing that a request needs cost one each, known or not. Those of nghttp2's
- * that are ignored are not reported when they are complete. */
+/* Frames that ask for nothing that a request needs cost one each. */
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
 {
 	switch (hd->type) {
@@ -161,9 +160,24 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 	case NGHTTP2_WINDOW_UPDATE:
 	case NGHTTP2_CONTINUATION: /* nghttp2 counts them */
 		return 0;
-	default:
+	case NGHTTP2_SETTINGS:
+	case NGHTTP2_PING:
+	case NGHTTP2_RST_STREAM:
+	case NGHTTP2_PRIORITY:
+	case NGHTTP2_PRIORITY_UPDATE:
+	case NGHTTP2_PUSH_PROMISE:
+	case NGHTTP2_GOAWAY:
 		return glitch(arg);
+	default: /* unpack_extension */
+		return 0;
 	}
+}
+
+/* Of types that we do not know: passed over, and counted. */
+static int unpack_extension(nghttp2_session *session, void **payload, const nghttp2_frame_hd *hd,
+			    void *arg)
+{
+	return h2_glitch(arg, 1) ? NGHTTP2_ERR_CALLBACK_FAILURE : NGHTTP2_ERR_CANCEL;
 }
 
 static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error,
@@ -254,6 +268,7 @@ const nghttp2_session_callbacks *h2_callbacks(void)
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data_chunk);
 	nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
 	nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_send);
+	nghttp2_session_callbacks_set_unpack_extension_callback(cb, unpack_extension);
 	nghttp2_session_callbacks_set_send_data_callback(cb, h2_send_data);
 	if (!atomic_compare_exchange_strong(&made, &other, cb)) {
 		nghttp2_session_callbacks_del(cb);
