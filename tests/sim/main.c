@@ -11,7 +11,7 @@
 #include "world.h"
 
 static struct {
-	uint64_t seed, first, worlds, minutes, jobs, limit_s, failures;
+	uint64_t seed, first, worlds, minutes, seconds, jobs, limit_s, failures;
 	bool one, trace, list, quiet, twice, mutants;
 	const char *scenario, *regressions, *mutant;
 } opt = {.worlds = 200, .jobs = 2, .limit_s = 60, .failures = 3, .scenario = "random"};
@@ -21,6 +21,7 @@ static const char usage[] =
 	"  --seed N          one world, in this process (for gdb)\n"
 	"  --worlds N        so many worlds (default 200)\n"
 	"  --minutes N       as many as that time allows\n"
+	"  --seconds N       no new ones after that time\n"
 	"  --first SEED      the first seed; default: from the clock\n"
 	"  --scenario NAME   a named world instead of random ones; \"all\": each named one\n"
 	"  --regressions F   the worlds listed in that file\n"
@@ -44,6 +45,7 @@ static const struct {
 	{.name = "seed", .number = &opt.seed},
 	{.name = "worlds", .number = &opt.worlds},
 	{.name = "minutes", .number = &opt.minutes},
+	{.name = "seconds", .number = &opt.seconds},
 	{.name = "first", .number = &opt.first},
 	{.name = "jobs", .number = &opt.jobs},
 	{.name = "limit", .number = &opt.limit_s},
@@ -89,7 +91,7 @@ static bool next_random(struct run *run, void *arg)
 {
 	uint64_t *seed = arg;
 
-	if (opt.minutes ? time(NULL) >= until : !opt.worlds--)
+	if ((until && time(NULL) >= until) || (!opt.minutes && !opt.worlds--))
 		return false;
 	*run = (struct run){opt.scenario, (*seed)++};
 	return true;
@@ -133,7 +135,8 @@ static int run_many(void)
 			   .quiet = opt.quiet};
 	uint64_t seed = opt.first ? opt.first : (uint64_t)time(NULL) * 1000, n = 0;
 
-	until = time(NULL) + (time_t)opt.minutes * 60;
+	if (opt.minutes || opt.seconds)
+		until = time(NULL) + (time_t)(opt.minutes * 60 + opt.seconds);
 	if (opt.regressions) {
 		FILE *f = fopen(opt.regressions, "re");
 
