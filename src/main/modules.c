@@ -17,6 +17,7 @@
 	X(access_module)                                                                           \
 	X(upstream_module)                                                                         \
 	X(proxy_module)                                                                            \
+	X(grpc_module)                                                                             \
 	X(try_files_module)                                                                        \
 	X(index_module)                                                                            \
 	X(static_module)                                                                           \

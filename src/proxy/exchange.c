@@ -225,12 +225,19 @@ static struct attempt *attempt_new(struct exchange *x, struct span addr)
 	return at;
 }
 
+uint64_t exchange_within(const struct exchange *x, uint64_t ms)
+{
+	uint64_t now = io_now_ms(), left = x->deadline_ms <= now ? 1 : x->deadline_ms - now;
+
+	return x->deadline_ms == CO_NEVER ? ms : ms ? MIN_OF(ms, left) : left;
+}
+
 static bool exchange_want(struct exchange *x, struct upconn_want *w, struct tls_connect *tls)
 {
 	const struct proxy_conf *c = x->conf;
 
 	*w = (struct upconn_want){
-		.connect_timeout_ms = (uint64_t)c->connect_timeout,
+		.connect_timeout_ms = exchange_within(x, (uint64_t)c->connect_timeout),
 		.keepalive_socket = c->socket_keepalive,
 		.rcvbuf = (int)c->socket_rcvbuf,
 		.sndbuf = (int)c->socket_sndbuf,
@@ -323,7 +330,8 @@ bool exchange_again(struct exchange *x, unsigned bit, unsigned tries_left)
 		.bytes_out = x->bytes_out,
 		.unrepeatable = x->body_touched,
 		.method = x->r->method,
-		.timeout = limit && io_now_ms() - x->start_ms >= (uint64_t)limit,
+		.timeout = (limit && io_now_ms() - x->start_ms >= (uint64_t)limit) ||
+			   io_now_ms() >= x->deadline_ms,
 	};
 
 	return tries_again(&s, bit);
@@ -399,6 +407,7 @@ static struct exchange *exchange_new(struct req *r, const struct proxy_conf *con
 	x->log->body = NULL;
 	hdrs_init(&x->resp.headers, &r->arena);
 	x->start_ms = io_now_ms();
+	x->deadline_ms = CO_NEVER;
 	r->ignore_client_abort = conf->ignore_client_abort;
 	return x;
 }
@@ -415,6 +424,9 @@ static int exchange_prepare(struct exchange *x)
 	f = proxy_uri(r, x->conf->pass, x->target, &x->uri);
 	if (f != FAIL_OK)
 		return req_fail(r, f);
+	rc = x->conf->grpc ? grpc_prepare(x) : 0;
+	if (rc)
+		return rc;
 	rc = exchange_take_body(x);
 	if (rc)
 		return rc;
@@ -429,7 +441,11 @@ static int exchange_prepare(struct exchange *x)
 
 int exchange_run(struct req *r)
 {
-	const struct proxy_conf *conf = proxy_conf_of(r);
+	return exchange_with(r, proxy_conf_of(r));
+}
+
+int exchange_with(struct req *r, const struct proxy_conf *conf)
+{
 	struct exchange *x;
 	enum fail f;
 	int rc;

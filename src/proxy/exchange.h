@@ -44,6 +44,9 @@ struct hdrs *upstream_log_headers(struct req *r);
 /* The request body as it goes to the server. */
 enum exchange_body_kind { SEND_NOTHING, SEND_MEMORY, SEND_BUFFERED, SEND_STREAM };
 
+/* The dialects of gRPC-Web: bytes as they are, or in base64. */
+enum grpc_web { GRPC_WEB_NONE, GRPC_WEB_BINARY, GRPC_WEB_TEXT };
+
 struct exchange {
 	struct req *r;
 	const struct proxy_conf *conf;
@@ -75,6 +78,8 @@ struct exchange {
 	bool bytes_out;	    /* something of the request went out in this attempt */
 	/* tries */
 	uint64_t start_ms;
+	uint64_t deadline_ms;	/* of the client (grpc-timeout); CO_NEVER: none */
+	enum grpc_web grpc_web; /* what the client speaks */
 	/* the response */
 	struct http_response resp;
 	struct buffered buffered;
@@ -88,8 +93,11 @@ struct exchange {
 	struct tunnel *tunnel; /* 101: has what was read, whether it ever begins or not */
 };
 
-/* The content handler of proxy_pass. */
+/* The content handler of proxy_pass, and that of grpc_pass. */
 MAY_SUSPEND int exchange_run(struct req *r);
+MAY_SUSPEND int grpc_run(struct req *r);
+/* What both do, each with its configuration. */
+MAY_SUSPEND int exchange_with(struct req *r, const struct proxy_conf *conf);
 
 /* exchange_send.c: sends head and body; what does not go at once is left to a child. */
 MAY_SUSPEND enum fail exchange_send(struct exchange *x);
@@ -120,6 +128,8 @@ struct tries_state {
 bool tries_method_is_unsafe(enum http_method m);
 /* May the next server be tried after a failure with these NEXT_* bits? */
 bool tries_again(const struct tries_state *s, unsigned bit);
+/* A time-out, cut to what the client's deadline leaves of it. */
+uint64_t exchange_within(const struct exchange *x, uint64_t ms);
 /* Would another server be tried after a failure of that kind, with so many tries left? */
 bool exchange_again(struct exchange *x, unsigned bit, unsigned tries_left);
 /* NEXT_HTTP_* bit of a status, 0 when none. */
@@ -142,6 +152,12 @@ bool proxy_ssl_want(struct exchange *x, struct tls_connect *tls, uint64_t *ident
 bool proxy_bind_want(struct exchange *x, struct upconn_want *w);
 /* proxy_head.c: the request head into x->head. */
 enum fail proxy_head_build(struct exchange *x);
+/* grpc.c: what a gRPC request asks for besides; 0 or the status to answer. */
+int grpc_prepare(struct exchange *x);
+/* What is sent in place of that field of a gRPC-Web request; p NULL: nothing. */
+struct span grpc_web_field(struct exchange *x, enum hdr_id id, struct span value);
+/* The answer as a gRPC-Web client wants it. */
+enum fail grpc_web_answer(struct exchange *x);
 /* proxy_response.c: x->resp to r->resp; what the handler returns. */
 MAY_SUSPEND int proxy_answer(struct exchange *x);
 /* 101: a tunnel. */

@@ -47,6 +47,7 @@ struct peer {
 	_Atomic unsigned idle;	      /* idle connections, all threads */
 	_Atomic unsigned idle_thread; /* the thread that parked one last */
 	_Atomic unsigned char speaks; /* enum peer_speaks */
+	_Atomic unsigned streams;     /* HTTP/2: as many at once as it said last; 0: not known */
 	unsigned id; /* small, for per-thread tables; reused when no connection is left */
 	/* smooth weighted round robin, under state->lock; effective weight is weight - penalty */
 	int current_weight, penalty;

@@ -117,6 +117,12 @@ static void stream_head(struct h2_stream *st, bool end)
 	}
 	if (!st->head_done && st->resp->status >= 200) {
 		st->head_done = true;
+		/* Nothing follows: then the client's head must end its stream, too (gRPC's
+		 * trailers-only answers). */
+		if (end && http_response_has_body(st->method, st->resp->status)) {
+			st->resp->content_length = 0;
+			st->resp->chunked = false;
+		}
 		st->announced = st->resp->content_length;
 	}
 	if (end)
@@ -135,6 +141,7 @@ static void on_settings(struct h2_upconn *c)
 
 	c->settings = true;
 	c->limit = MIN_OF(n, (uint32_t)H2_STREAMS_MAX);
+	atomic_store_explicit(&c->u->peer->streams, MAX_OF(c->limit, 1u), memory_order_relaxed);
 	/* Some wait to learn what the server can do. */
 	list_each (l, &c->streams)
 		h2_stream_wake(CONTAINER_OF(l, struct h2_stream, link));

@@ -280,6 +280,14 @@ void h2_upconn_thread_fini(void)
 
 /* ---- making ---- */
 
+/* How many streams a new connection takes, before the server's SETTINGS say it. */
+static unsigned h2_expected(const struct peer *peer)
+{
+	unsigned n = atomic_load_explicit(&peer->streams, memory_order_relaxed);
+
+	return n ? n : H2_STREAMS_BEFORE_SETTINGS;
+}
+
 static void h2_upconn_limits(struct h2_upconn *c, const struct group *g)
 {
 	c->keepalive = (unsigned)MAX_OF(g->keepalive, 0);
@@ -301,7 +309,7 @@ static struct h2_upconn *h2_upconn_new(struct upconn *u, const struct pick *p, u
 	c->u = u;
 	c->identity = identity;
 	c->heard_ms = io_now_ms();
-	c->limit = H2_STREAMS_BEFORE_SETTINGS;
+	c->limit = h2_expected(u->peer);
 	u->requests = 0;
 	list_init(&c->streams);
 	list_init(&c->idle);
@@ -352,7 +360,7 @@ static struct h2_pending *h2_pending_find(const struct peer *peer, uint64_t iden
 		struct h2_pending *p = CONTAINER_OF(l, struct h2_pending, link);
 
 		if (p->peer == peer && p->identity == identity &&
-		    p->nwaiting < H2_STREAMS_BEFORE_SETTINGS)
+		    p->nwaiting + 1 < h2_expected(peer))
 			return p;
 	}
 	return NULL;

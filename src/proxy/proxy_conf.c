@@ -2,7 +2,7 @@
 #include "conf/opener.h"
 #include "proxy/exchange.h"
 
-static const struct conf_enum next_upstream_words[] = {
+const struct conf_enum proxy_next_upstream_words[] = {
 	{"error", NEXT_ERROR},
 	{"timeout", NEXT_TIMEOUT},
 	{"invalid_header", NEXT_INVALID_HEADER},
@@ -18,7 +18,7 @@ static const struct conf_enum next_upstream_words[] = {
 	{"off", NEXT_OFF},
 	{NULL, 0},
 };
-static const struct conf_enum ignore_words[] = {
+const struct conf_enum proxy_ignore_words[] = {
 	{"X-Accel-Redirect", IGN_REDIRECT},
 	{"X-Accel-Expires", IGN_EXPIRES},
 	{"X-Accel-Limit-Rate", IGN_LIMIT_RATE},
@@ -39,12 +39,12 @@ static const struct conf_enum upgrade_words[] = {
 	{"any", PROXY_UPGRADE_ANY},
 	{NULL, 0},
 };
-static const struct conf_enum protocol_words[] = {
+const struct conf_enum proxy_protocol_words[] = {
 	{"SSLv2", TLS_SSLV2},  {"SSLv3", TLS_SSLV3},  {"TLSv1", TLS_V1}, {"TLSv1.1", TLS_V1_1},
 	{"TLSv1.2", TLS_V1_2}, {"TLSv1.3", TLS_V1_3}, {NULL, 0},
 };
 
-static int proxy_set_header_set(struct conf_call *c)
+int proxy_set_header_set(struct conf_call *c)
 {
 	struct proxy_conf *conf = conf_mine(c);
 	struct proxy_header *h;
@@ -87,7 +87,7 @@ static int proxy_temp_path_set(struct conf_call *c)
 	return CONF_OK;
 }
 
-static int proxy_bind_set(struct conf_call *c)
+int proxy_bind_set(struct conf_call *c)
 {
 	struct proxy_conf *conf = conf_mine(c);
 
@@ -198,13 +198,13 @@ static const struct conf_row proxy_rows[] = {
 	 .flags = CONF_MULTI,
 	 .offset = offsetof(P, hide_headers),
 	 .help = "A response field that is not passed."},
-	MMASK("proxy_ignore_headers", W, P, ignore_headers, ignore_words, 0,
+	MMASK("proxy_ignore_headers", W, P, ignore_headers, proxy_ignore_words, 0,
 	      "Response fields that have no effect here."),
 	MENUM("proxy_http_version", W, P, http_version, version_words, HTTP_11,
 	      "Protocol version towards the server."),
 	MENUM("proxy_upgrade", W, P, upgrade, upgrade_words, PROXY_UPGRADE_WEBSOCKET,
 	      "Which protocols a configured Upgrade field may ask for."),
-	MMASK("proxy_next_upstream", W, P, next_upstream, next_upstream_words,
+	MMASK("proxy_next_upstream", W, P, next_upstream, proxy_next_upstream_words,
 	      NEXT_ERROR | NEXT_TIMEOUT, "When another server is tried."),
 	MNUM("proxy_next_upstream_tries", W, P, next_upstream_tries, 0,
 	     "Most tries of one request; 0: as many as servers."),
@@ -215,7 +215,7 @@ static const struct conf_row proxy_rows[] = {
 	      "request sent again; POST, LOCK and PATCH only when the server never got it."),
 	MFLAG("proxy_ssl_session_reuse", W, P, ssl.session_reuse, true,
 	      "TLS sessions with servers are resumed."),
-	MMASK("proxy_ssl_protocols", W, P, ssl.protocols, protocol_words, TLS_V1_2 | TLS_V1_3,
+	MMASK("proxy_ssl_protocols", W, P, ssl.protocols, proxy_protocol_words, TLS_V1_2 | TLS_V1_3,
 	      "TLS versions."),
 	MSTR("proxy_ssl_ciphers", W, P, ssl.ciphers, "DEFAULT",
 	     "Ciphers up to TLS 1.2, in OpenSSL's syntax."),
@@ -283,7 +283,7 @@ static void names_put(struct proxy_names *s, struct span name, bool in)
 			s->v[i--] = s->v[--s->n];
 }
 
-static int proxy_hidden_done(struct conf_call *c, struct proxy_conf *conf)
+int proxy_hidden_done(struct conf_call *c, struct proxy_conf *conf)
 {
 	struct proxy_names *s = &conf->hidden;
 
@@ -301,7 +301,7 @@ static int proxy_hidden_done(struct conf_call *c, struct proxy_conf *conf)
 }
 
 /* N31: nginx refuses what does not fit together; here it is made to fit. */
-static void proxy_clamp(struct proxy_conf *conf)
+void proxy_clamp(struct proxy_conf *conf)
 {
 	if (conf->max_header_size > INBUF_MAX)
 		conf->max_header_size = INBUF_MAX;

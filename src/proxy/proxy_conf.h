@@ -1,7 +1,8 @@
-/* What proxy_pass and the proxy_* directives of a location say. One struct per scope, immutable
- * once the snapshot is served. Parsed by proxy_conf.c (plain rows), proxy_pass.c, proxy_rewrite.c
- * (redirects, cookies), proxy_ssl.c; what can be worked out before the first request (request head,
- * bitmaps of hidden headers, TLS context) is worked out in done. */
+/* What proxy_pass and the proxy_* directives of a location say, or grpc_pass and grpc_*. One struct
+ * per scope, immutable once the snapshot is served. Parsed by proxy_conf.c (plain rows),
+ * proxy_pass.c, proxy_rewrite.c (redirects, cookies), proxy_ssl.c; what can be worked out before
+ * the first request (request head, bitmaps of hidden headers, TLS context) is worked out in done.
+ */
 #pragma once
 #include "proxy/group.h"
 #include "net/tls.h"
@@ -111,6 +112,7 @@ struct proxy_conf {
 	bool pass_request_headers, pass_request_body, pass_trailers, force_ranges, retry_reused;
 	int http_version; /* HTTP_10, HTTP_11, HTTP_2, PROXY_HTTP_AUTO */
 	bool grpc;	  /* grpc_pass */
+	bool grpc_web;	  /* grpc_web on */
 	int upgrade;
 	int64_t socket_rcvbuf, socket_sndbuf, send_lowat;
 	int64_t connect_timeout, send_timeout, read_timeout, next_upstream_timeout,
@@ -136,7 +138,7 @@ struct proxy_conf {
 	uint64_t tls_identity;
 	bool rewrites_cookies;
 };
-extern struct conf_mod proxy_mod;
+extern struct conf_mod proxy_mod, grpc_mod; /* both of struct proxy_conf */
 
 /* The location's (or if's, or limit_except's) settings for this request. */
 static inline const struct proxy_conf *proxy_conf_of(const struct req *r)
@@ -147,6 +149,13 @@ static inline const struct proxy_conf *proxy_conf_of(const struct req *r)
 bool proxy_ignores_abort(const struct req *r);
 
 /* ---- setters and finishers of the files beside ---- */
+extern const struct conf_enum proxy_next_upstream_words[], proxy_ignore_words[],
+	proxy_protocol_words[];
+int proxy_set_header_set(struct conf_call *c);
+int proxy_bind_set(struct conf_call *c);
+int proxy_hidden_done(struct conf_call *c, struct proxy_conf *conf);
+/* Makes sizes fit together. */
+void proxy_clamp(struct proxy_conf *conf);
 int proxy_pass_set(struct conf_call *c);
 int proxy_redirect_set(struct conf_call *c);
 int proxy_cookie_domain_set(struct conf_call *c);

@@ -79,6 +79,30 @@ bool proxy_url_parse(struct arena *a, struct span url, struct proxy_target *t,
 	return true;
 }
 
+/* "grpc://", "grpcs://" or no scheme, and no URI part. Else as proxy_pass has it. */
+static bool url_parse_grpc(struct arena *a, struct span url, struct proxy_target *t,
+			   struct span *host_port, bool *no_port, const char **err)
+{
+	bool tls = span_starts_nocase(url, SPAN("grpcs://"));
+	struct span rest = tls					      ? span_cut(url, 8, url.n)
+			   : span_starts_nocase(url, SPAN("grpc://")) ? span_cut(url, 7, url.n)
+								      : url;
+
+	*err = "no memory for grpc_pass";
+	rest = arena_printf(a, "%s%.*s", tls ? "https://" : "http://", SPAN_ARG(rest));
+	if (!rest.p || !proxy_url_parse(a, rest, t, host_port, no_port, err))
+		return false;
+	t->scheme = tls ? SPAN("grpcs://") : SPAN("grpc://");
+	return !t->uri.n || (*err = "invalid host in upstream", false);
+}
+
+static bool url_parse(const struct proxy_conf *conf, struct arena *a, struct span url,
+		      struct proxy_target *t, struct span *host_port, bool *no_port,
+		      const char **err)
+{
+	return (conf->grpc ? url_parse_grpc : proxy_url_parse)(a, url, t, host_port, no_port, err);
+}
+
 /* ---- the directive ---- */
 
 static int proxy_pass_link(struct conf_call *c, void *arg)
@@ -102,13 +126,14 @@ static bool location_has_no_prefix(const struct location *l)
 	       l->kind == LOC_IF || l->kind == LOC_LIMIT_EXCEPT;
 }
 
-static void proxy_pass_own_location(struct conf_call *c, struct proxy_pass *p)
+static void proxy_pass_own_location(struct conf_call *c, const struct proxy_conf *conf,
+				    struct proxy_pass *p)
 {
 	struct location *l = location_of(c->scope);
 
 	if (!l)
 		return;
-	l->handler = exchange_run;
+	l->handler = conf->grpc ? grpc_run : exchange_run;
 	if ((l->kind == LOC_PREFIX || l->kind == LOC_PREFIX_FINAL || l->kind == LOC_EXACT) &&
 	    l->name.n && l->name.p[l->name.n - 1] == '/')
 		l->auto_slash = true;
@@ -128,12 +153,12 @@ int proxy_pass_set(struct conf_call *c)
 	if (!conf || !p || !t)
 		return CONF_ERR;
 	conf->pass = p;
-	proxy_pass_own_location(c, p);
+	proxy_pass_own_location(c, conf, p);
 	if (!t->constant) {
 		p->tmpl = t;
 		return CONF_OK;
 	}
-	if (!proxy_url_parse(c->ctx->arena, url, &p->target, &p->host_port, &p->no_port, &err))
+	if (!url_parse(conf, c->ctx->arena, url, &p->target, &p->host_port, &p->no_port, &err))
 		return conf_error(c, 1, "%s%s%.*s%s", err, err[0] == 'n' ? " \"" : "",
 				  err[0] == 'n' ? (int)url.n : 0, url.p, err[0] == 'n' ? "\"" : "");
 	p->url = url;
@@ -246,7 +271,7 @@ int proxy_target_find(struct req *r, const struct proxy_conf *conf, const struct
 	t = arena_zalloc(&r->arena, sizeof(*t));
 	if (r->vars.failed || !t)
 		return req_fail(r, FAIL_NO_MEMORY);
-	if (!proxy_url_parse(&r->arena, url, t, &host_port, &no_port, &err)) {
+	if (!url_parse(conf, &r->arena, url, t, &host_port, &no_port, &err)) {
 		req_log(r, LOG_ERR, 0, "%s in \"%.*s\"", err, SPAN_ARG(url));
 		return req_fail(r, FAIL_BAD_CONFIG_VALUE);
 	}

@@ -345,5 +345,7 @@ int proxy_answer(struct exchange *x)
 	resp->allow_ranges = x->conf->force_ranges;
 	resp->buffered_off = !e.buffering;
 	resp->body = exchange_body(x, e.buffering);
+	if (x->grpc_web && (f = grpc_web_answer(x)) != FAIL_OK)
+		return req_fail(r, f);
 	return PHASE_DONE;
 }

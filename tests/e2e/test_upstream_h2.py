@@ -67,7 +67,7 @@ def test_host_becomes_authority(start, h2b):
 def test_bodies_both_ways(start, h2b, size):
     data = os.urandom(size)
     b = h2b(lambda r: {"body": r.body, "headers": [("x-len", str(len(r.body)))]})
-    s = start(conf(b))
+    s = start(conf(b), workers=1)
     for kw in ({}, {"chunked": True}):
         r = s.get("/", method="POST", body=data, **kw) if not kw else post_chunked(s, data)
         assert r.status == 200 and hashlib.sha1(r.body).digest() == hashlib.sha1(data).digest()

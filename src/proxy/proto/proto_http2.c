@@ -67,10 +67,12 @@ static void http2_fields(struct exchange *x, struct h2_fields *f)
 
 		if (id == HDR_HOST)
 			authority = value;
+		else if (x->grpc_web && !(value = grpc_web_field(x, id, value)).p)
+			continue;
 		else if (!h2_field_is_connection(id))
 			h2_fields_add(f, name, value, NGHTTP2_NV_FLAG_NONE);
 	}
-	if (hdrs_has_token(&x->r->in.headers, HDR_TE, SPAN("trailers")))
+	if (x->grpc_web || hdrs_has_token(&x->r->in.headers, HDR_TE, SPAN("trailers")))
 		h2_fields_add(f, SPAN("te"), SPAN("trailers"), NGHTTP2_NV_FLAG_NO_COPY_NAME);
 	if (f->failed)
 		return;
@@ -177,22 +179,26 @@ static MAY_SUSPEND enum fail http2_wait(struct exchange *x, struct http2 *h, uin
 {
 	struct h2_stream *st = &h->st;
 	bool child = x->sending && co_child_running(&x->sender);
+	int rc;
 	bool memory = !child && st->has_body && st->piece_last && !st->sent && st->conn;
 	uint64_t deadline = child    ? until_ms
 			    : memory ? MIN_OF(until_ms, http2_send_deadline(h))
 				     : MIN_OF(until_ms, io_after((uint64_t)x->conf->read_timeout));
-	int rc;
 
+	if (x->deadline_ms < deadline)
+		deadline = x->deadline_ms;
 	st->reader = x->waiter = co_current();
 	rc = co_suspend(deadline);
 	st->reader = x->waiter = NULL;
 	if (rc == -ECANCELED)
 		return FAIL_CANCELLED;
-	if (rc != -ETIMEDOUT || (memory && io_now_ms() < http2_send_deadline(h)))
+	if (rc != -ETIMEDOUT ||
+	    (memory && io_now_ms() < x->deadline_ms && io_now_ms() < http2_send_deadline(h)))
 		return FAIL_OK;
 	if (until_ms <= io_now_ms())
 		return FAIL_OK;
-	h2_stream_silent(st);
+	if (x->deadline_ms > io_now_ms())
+		h2_stream_silent(st);
 	return memory ? FAIL_UPSTREAM_SEND_TIMEOUT : FAIL_UPSTREAM_READ_TIMEOUT;
 }
 
