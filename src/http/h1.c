@@ -301,12 +301,12 @@ static void drop_field(struct head *x, struct span name)
 }
 
 /* May a name of these bytes be kept? In responses every token may, in requests what nginx
- * calls valid. */
+ * calls valid, unless nothing is to be ignored: then every token, too. */
 static inline bool name_is_valid(const struct head *x, uint8_t seen)
 {
 	uint8_t ok = NAME_PLAIN;
 
-	if (x->kind == KIND_RESPONSE)
+	if (x->kind == KIND_RESPONSE || !x->lim->ignore_invalid_headers)
 		ok = NAME_PLAIN | NAME_UNDERSCORE | NAME_TOKEN;
 	else if (x->lim->underscores_in_headers)
 		ok = NAME_PLAIN | NAME_UNDERSCORE;

@@ -12,7 +12,8 @@ struct h1_limits {
 	size_t line_max;	     /* bytes of the request line or one header line */
 	size_t total_max;	     /* bytes of the whole head */
 	size_t headers_max;	     /* number of fields */
-	bool ignore_invalid_headers; /* drop fields with invalid names instead of refusing (N37) */
+	bool ignore_invalid_headers; /* requests: drop fields whose names are tokens, but not what
+					nginx calls valid (N37); else keep them */
 	bool underscores_in_headers; /* names with '_' are valid */
 };
 

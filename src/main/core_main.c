@@ -26,8 +26,7 @@ static int set_worker_processes(struct conf_call *c)
 		return CONF_OK;
 	}
 	if (!span_to_u64(v, 1000000, &n) || n == 0)
-		return conf_error(c, 1, "invalid value \"%.*s\" of \"worker_processes\"",
-				  SPAN_ARG(v));
+		return conf_error(c, 1, "\"worker_processes\" directive invalid value");
 	if (n > THREADS_MAX) {
 		conf_warn(c, 1, "\"worker_processes\" is cut to %d", THREADS_MAX);
 		n = THREADS_MAX;

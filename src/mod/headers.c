@@ -101,7 +101,7 @@ static int expires_set(struct conf_call *c)
 	if (t->constant) {
 		wrong = expires_parse(conf_arg(c, last), modified, &conf->expires);
 		if (wrong)
-			return conf_error(c, last, "%s", wrong);
+			return conf_error(c, last, "\"expires\" directive %s", wrong);
 	}
 	conf->expires_set = !t->constant || conf->expires.kind != EXPIRES_OFF;
 	return CONF_OK;

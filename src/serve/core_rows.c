@@ -33,7 +33,8 @@ static const struct conf_row srv_rows[] = {
 	     "Most header lines in a request."),
 	MFLAG("ignore_invalid_headers", IN_HTTP | IN_SERVER, struct core_srv,
 	      ignore_invalid_headers, true,
-	      "Drop header lines with invalid names instead of refusing the request."),
+	      "Drop header lines whose names have more than letters, digits and hyphens; off: pass "
+	      "them on."),
 	MFLAG("merge_slashes", IN_HTTP | IN_SERVER, struct core_srv, merge_slashes, true,
 	      "Treat several slashes in a row in a URI as one."),
 	MFLAG("underscores_in_headers", IN_HTTP | IN_SERVER, struct core_srv,

@@ -171,7 +171,7 @@ static bool name_is_valid(const struct h2_head *h, uint8_t classes)
 {
 	uint8_t ok = NAME_PLAIN;
 
-	if (h->of_response)
+	if (h->of_response || !h->lim.ignore_invalid_headers)
 		ok = NAME_PLAIN | NAME_UNDERSCORE | NAME_TOKEN;
 	else if (h->lim.underscores_in_headers)
 		ok = NAME_PLAIN | NAME_UNDERSCORE;

@@ -16,7 +16,8 @@ struct h2_limits {
 	size_t line_max;	     /* longest field; :path above it is FAIL_URI_TOO_LONG */
 	size_t total_max;	     /* all fields together */
 	size_t headers_max;	     /* number of fields, pseudo-header fields not counted */
-	bool ignore_invalid_headers; /* requests: drop fields whose names nginx calls invalid */
+	bool ignore_invalid_headers; /* requests: drop fields whose names nginx calls invalid, else
+					keep those that are tokens */
 	bool underscores_in_headers;
 	bool extended_connect; /* :protocol is allowed (SETTINGS_ENABLE_CONNECT_PROTOCOL was sent)
 				*/
