@@ -38,10 +38,10 @@ struct h2_conn {
 	uint64_t moved_ms;	/* when output last moved, while it is blocked */
 	uint64_t idle_ms;	/* since when there are no streams */
 	uint64_t leave_ms;	/* H2_NOTICED: when the last GOAWAY is due at the latest */
-	uint64_t glitch_ms;	/* when the account was last looked at */
+	uint64_t updates, updates_paid; /* WINDOW_UPDATEs that came; that our DATA has paid for */
+	uint64_t glitch_ms;		/* when the account was last looked at */
 	uint32_t nstreams, max_streams;
 	uint32_t glitches, max_glitches; /* max 0: no limit */
-	uint32_t updates;		 /* WINDOW_UPDATEs that sent DATA has not paid for */
 	uint32_t window, recv_window;	 /* of a stream: at first, and when its body is read */
 	uint32_t error;			 /* a receive callback wants to end the connection so */
 	uint8_t phase;			 /* enum h2_phase */

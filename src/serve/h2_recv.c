@@ -4,7 +4,8 @@
 #include "serve/h2_stream.h"
 
 #define GLITCH_DECAY_MS 100 /* one is forgiven in so many ms */
-#define UPDATES_FREE	100 /* WINDOW_UPDATEs that need not be paid for */
+#define UPDATES_A_FRAME 4   /* WINDOW_UPDATEs that a frame of DATA pays for */
+#define UPDATES_FREE	100 /* that need not be paid for */
 
 /* ---- the account ---- */
 
@@ -117,11 +118,7 @@ static int headers_received(struct h2_conn *h, const nghttp2_frame *frame)
  */
 static int update_received(struct h2_conn *h)
 {
-	if (h->updates < UPDATES_FREE) {
-		h->updates++;
-		return 0;
-	}
-	return glitch(h);
+	return ++h->updates <= h->updates_paid + UPDATES_FREE ? 0 : glitch(h);
 }
 
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
@@ -242,7 +239,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 	s->req.bytes_sent += frame->hd.length + H2_FRAME_HEAD;
 	s->req.header_bytes += H2_FRAME_HEAD;
 	if (frame->hd.type == NGHTTP2_DATA)
-		h->updates -= MIN_OF(h->updates, 4u);
+		h->updates_paid += UPDATES_A_FRAME;
 	else
 		s->req.header_bytes += frame->hd.length;
 	if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) {
