@@ -246,6 +246,8 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 		s->end_sent = true;
 		if (s->writer)
 			co_wake(s->writer, 0);
+		if (s->req.tunnelled)
+			h2_tunnel_event(s);
 	}
 	return 0;
 }

@@ -10,11 +10,6 @@
 #define GATHER_ROOM	  8192
 #define GATHER_MAX	  2048 /* longer pieces are not copied */
 
-static bool gone(const struct h2_client *s)
-{
-	return s->closed || s->h2->phase == H2_DEAD;
-}
-
 static enum fail gone_fail(struct h2_client *s)
 {
 	s->req.broken = true;
@@ -52,7 +47,7 @@ static MAY_SUSPEND enum fail wait_writer(struct h2_client *s, uint64_t *progress
 	s->writer = NULL;
 	if (s->end_sent)
 		return FAIL_OK;
-	if (gone(s))
+	if (h2_gone(s))
 		return gone_fail(s);
 	be_patient(s, began);
 	if (rc == -ECANCELED) {
@@ -71,21 +66,26 @@ static size_t waiting_bytes(const struct h2_client *s)
 	return s->gather_len - s->gather_at + piece_len(&s->piece);
 }
 
+void h2_data_ready(struct h2_client *s)
+{
+	if (s->deferred) {
+		s->deferred = false;
+		nghttp2_session_resume_data(s->h2->session, s->id);
+	}
+}
+
 /* Until everything lies in frames; with the last piece, until the end does. */
 static MAY_SUSPEND enum fail send_waiting(struct h2_client *s)
 {
 	uint64_t progress = s->taken, since = io_now_ms();
 	enum fail f = FAIL_OK;
 
-	if (gone(s))
+	if (h2_gone(s))
 		return gone_fail(s);
-	if (s->deferred) {
-		s->deferred = false;
-		nghttp2_session_resume_data(s->h2->session, s->id);
-	}
+	h2_data_ready(s);
 	h2_conn_pump(s->h2);
 	while (f == FAIL_OK && (waiting_bytes(s) || (s->piece.last && !s->end_sent))) {
-		if (gone(s))
+		if (h2_gone(s))
 			return gone_fail(s);
 		f = wait_writer(s, &progress, &since);
 	}
@@ -180,6 +180,8 @@ int h2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *
 	h2_conn_put(h, H2_FRAME_HEAD + length);
 	if (s->writer && !waiting_bytes(s) && !s->piece.last)
 		co_wake(s->writer, 0);
+	if (s->tunnel && !waiting_bytes(s))
+		h2_tunnel_event(s);
 	return h2_conn_full(h) ? NGHTTP2_ERR_PAUSE : 0;
 }
 
@@ -233,7 +235,7 @@ static void add_standard(struct h2_fields *f, struct h2_client *s, const struct 
 static enum fail submit_head(struct h2_client *s, struct resp *resp, bool data)
 {
 	nghttp2_data_provider source = {.source = {.ptr = s}, .read_callback = read_data};
-	int status = s->req.resp.tunnel && resp->status == 101 ? 200 : resp->status;
+	int status = resp->tunnel ? 200 : resp->status;
 	struct h2_fields f;
 
 	h2_fields_init(&f, &s->req.arena, resp->headers.n + 8);
@@ -248,22 +250,37 @@ static enum fail submit_head(struct h2_client *s, struct resp *resp, bool data)
 	return FAIL_OK;
 }
 
+/* RFC 8441 5: a 101 becomes 200, and nothing else may be a success. */
+static enum fail connect_head(struct h2_client *s, struct resp *resp)
+{
+	if (!resp->tunnel)
+		return resp->status < 300 ? FAIL_NO_UPGRADE : FAIL_OK;
+	s->req.status = 200;
+	resp->content_length = -1;
+	hdrs_remove_name(&resp->headers, SPAN("Sec-WebSocket-Accept"));
+	return FAIL_OK;
+}
+
 static enum fail h2_put_head(struct req *r, struct resp *resp, bool has_body)
 {
 	struct h2_client *s = h2_of(r);
+	enum fail f = s->head.protocol.n ? connect_head(s, resp) : FAIL_OK;
 
-	if (gone(s))
+	if (f != FAIL_OK)
+		return f;
+
+	if (h2_gone(s))
 		return gone_fail(s);
-	s->no_body = !http_response_has_body(r->in.method, resp->status);
+	s->no_body = !http_response_has_body(r->in.method, resp->status) && !resp->tunnel;
 	if (resp->status == 204)
 		resp->content_length = -1;
-	if (!has_body && !s->no_body && resp->content_length < 0)
+	if (!has_body && !s->no_body && resp->content_length < 0 && !resp->tunnel)
 		resp->content_length = 0;
 	s->left = s->no_body ? -1 : resp->content_length;
 	if (!h2_may_keep(r))
 		h2_conn_leave(s->h2);
 	h2_conn_touch(s->h2);
-	return submit_head(s, resp, has_body && !s->no_body);
+	return submit_head(s, resp, (has_body && !s->no_body) || resp->tunnel);
 }
 
 /* ---- pieces ---- */
@@ -311,7 +328,7 @@ static MAY_SUSPEND enum fail h2_interim(struct req *r, int status, const struct 
 	struct h2_client *s = h2_of(r);
 	struct h2_fields f;
 
-	if (r->head_sent || s->submitted || gone(s))
+	if (r->head_sent || s->submitted || h2_gone(s))
 		return FAIL_OK;
 	h2_fields_init(&f, &r->arena, 8);
 	h2_fields_add(&f, SPAN(":status"), number_text(&r->arena, (uint64_t)status), LOWER);
@@ -331,17 +348,7 @@ static unsigned h2_accepts(struct req *r)
 
 static bool h2_client_gone(struct req *r)
 {
-	return r->aborted || gone(h2_of(r));
-}
-
-static void h2_tunnel(struct req *r, struct tunnel *t)
-{
-	BUG_ON(true);
-}
-
-static void h2_tunnel_over(struct req *r)
-{
-	BUG_ON(true);
+	return r->aborted || h2_gone(h2_of(r));
 }
 
 const struct sink_ops h2_sink = {

@@ -1,6 +1,7 @@
 /* One stream: its head, its body, its end. */
 #include "serve/h2_stream.h"
 #include <errno.h>
+#include "serve/tunnel.h"
 
 /* ---- the request body ---- */
 
@@ -27,7 +28,7 @@ static void body_release(struct h2_client *s)
 	if (!n)
 		return;
 	inbuf_free(&s->held);
-	if (!s->closed && s->h2->phase != H2_DEAD) {
+	if (!h2_gone(s)) {
 		nghttp2_session_consume_stream(s->h2->session, s->id, n);
 		h2_conn_touch(s->h2);
 	}
@@ -57,7 +58,7 @@ static MAY_SUSPEND enum fail h2_body_pull(struct h2_client *s, struct piece *out
 	s->expect_continue = false;
 	body_open(s);
 	while (f == FAIL_OK && !inbuf_len(&s->in) && !s->in_done && s->in_fail == FAIL_OK) {
-		if (s->closed || s->h2->phase == H2_DEAD)
+		if (h2_gone(s))
 			return FAIL_CLIENT_CLOSED;
 		f = body_wait(s);
 	}
@@ -127,6 +128,8 @@ void h2_body_limits(struct req *r)
 
 static void wake_reader(struct h2_client *s)
 {
+	if (s->tunnel)
+		h2_tunnel_event(s);
 	if (s->reader)
 		co_wake(s->reader, 0);
 }
@@ -223,6 +226,7 @@ struct h2_client *h2_stream_new(struct h2_conn *h, int32_t id)
 	s->max = -1;
 	s->left = -1;
 	list_init(&s->start);
+	timer_init(&s->timer, NULL);
 	list_push(&h->streams, &s->link);
 	h->nstreams++;
 	head_begin(s);
@@ -242,6 +246,8 @@ static void h2_stream_free(struct h2_client *s)
 	list_del(&s->start);
 	inbuf_free(&s->in);
 	inbuf_free(&s->held);
+	inbuf_free(&s->tunnel_out);
+	timer_stop(&co_sched.wheel, &s->timer);
 	h->nstreams--;
 	h->conn->keepalive_ms = (uint32_t)MIN_OF(l->keepalive_timeout, (int64_t)UINT32_MAX);
 	if (!h->nstreams)
@@ -254,6 +260,10 @@ void h2_stream_abort(struct h2_client *s)
 {
 	if (!s->started) {
 		h2_stream_free(s);
+		return;
+	}
+	if (s->req.tunnelled) {
+		h2_tunnel_event(s);
 		return;
 	}
 	if (!s->end_sent && !s->req.aborted) {
@@ -277,17 +287,17 @@ static bool is_malformed(enum fail f)
 
 static void reset_stream(struct h2_client *s, uint32_t error)
 {
-	if (!s->closed && s->h2->phase != H2_DEAD)
+	if (!h2_gone(s))
 		nghttp2_submit_rst_stream(s->h2->session, NGHTTP2_FLAG_NONE, s->id, error);
 }
 
 /* The coroutine's last deed: what remains of the stream on the wire. An answer that is complete
  * ends an upload that is not (RFC 9113 8.1). */
-static void h2_stream_end(struct h2_client *s)
+void h2_stream_end(struct h2_client *s)
 {
 	struct req *r = &s->req;
 
-	if (r->dropped)
+	if (r->dropped || (r->tunnelled && !s->end_sent))
 		reset_stream(s, NGHTTP2_CANCEL);
 	else if (s->end_sent && !r->broken)
 		reset_stream(s, NGHTTP2_NO_ERROR);
@@ -308,6 +318,27 @@ bool h2_may_keep(const struct req *r)
 	       io_now_ms() - c->opened_ms < (uint64_t)l->keepalive_time;
 }
 
+/* HTTP/1 wants a key with a WebSocket's upgrade, which HTTP/2 does without (RFC 8441 5.1). */
+static bool make_key(struct h2_client *s)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	struct hdrs *h = &s->req.in.headers;
+	char *p = arena_alloc(&s->req.arena, 24);
+	uint64_t random = 0;
+
+	hdrs_remove(h, HDR_SEC_WEBSOCKET_KEY);
+	for (int i = 0; p && i < 22; i++) { /* 16 bytes: the last digit has two bits of them */
+		if (i % 10 == 0)
+			random = io_rand64();
+		p[i] = digits[(random >> (i % 10 * 6)) & (i == 21 ? 48 : 63)];
+	}
+	if (!p)
+		return false;
+	p[22] = p[23] = '=';
+	return hdrs_append(h, HDR_SEC_WEBSOCKET_KEY, SPAN("sec-websocket-key"), span_make(p, 24));
+}
+
 static MAY_SUSPEND void h2_serve(struct h2_client *s)
 {
 	struct req *r = &s->req;
@@ -325,7 +356,11 @@ static MAY_SUSPEND void h2_serve(struct h2_client *s)
 		req_serve_error(r, f);
 		return;
 	}
-	if (s->has_body)
+	if (s->head.protocol.n && !make_key(s)) {
+		req_serve_error(r, FAIL_NO_MEMORY);
+		return;
+	}
+	if (s->has_body && !s->head.protocol.n)
 		h2_body_start(s);
 	req_serve(r);
 }
@@ -338,7 +373,10 @@ static void h2_stream_main(void *arg)
 	if (s->req.aborted) /* before it began */
 		co_cancel(s->co);
 	h2_serve(s);
-	if (!s->req.tunnelled)
+	s->co = NULL;
+	if (s->req.tunnelled)
+		tunnel_start(s->req.resp.tunnel); /* may free s */
+	else
 		h2_stream_end(s);
 }
 

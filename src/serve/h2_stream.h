@@ -37,6 +37,11 @@ struct h2_client {
 	bool end_sent;	   /* END_STREAM has left nghttp2 */
 	bool closed;	   /* nghttp2 has forgotten the stream */
 	bool timed_out;
+
+	/* A tunnel (extended CONNECT): no coroutine; `in` is what came, `tunnel_out` what goes. */
+	struct tunnel *tunnel; /* NULL: none, or it has ended */
+	struct inbuf tunnel_out;
+	struct timer timer; /* the tunnel has ended, its last bytes wait for the window */
 };
 
 extern const struct sink_ops h2_sink;
@@ -44,6 +49,12 @@ extern const struct sink_ops h2_sink;
 static inline struct h2_client *h2_of(struct req *r)
 {
 	return CONTAINER_OF(r, struct h2_client, req);
+}
+
+/* Nothing can be said or heard on it any more. */
+static inline bool h2_gone(const struct h2_client *s)
+{
+	return s->closed || s->h2->phase == H2_DEAD;
 }
 
 /* ---- h2_stream.c ---- */
@@ -65,7 +76,21 @@ bool h2_may_keep(const struct req *r);
 /* sink_ops body_limits. */
 void h2_body_limits(struct req *r);
 
+/* The coroutine's last deed, or the tunnel's. */
+void h2_stream_end(struct h2_client *s);
+
+/* ---- h2_tunnel.c ---- */
+
+/* sink_ops tunnel, tunnel_over. */
+void h2_tunnel(struct req *r, struct tunnel *t);
+void h2_tunnel_over(struct req *r);
+/* Bytes came, or went. */
+void h2_tunnel_event(struct h2_client *s);
+
 /* ---- h2_sink.c ---- */
+
+/* There is data for nghttp2 to send, or the end. */
+void h2_data_ready(struct h2_client *s);
 
 /* nghttp2's send_data callback. */
 int h2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *framehd,

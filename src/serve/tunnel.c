@@ -13,13 +13,69 @@ unsigned tunnels_count(void)
 	return ntunnels;
 }
 
+/* ---- connections as ends ---- */
+
+static void tunnel_event(struct iofd *f);
+
+static int wire_attach(struct tunnel_side *s, struct tunnel *t)
+{
+	s->stream->owner = t;
+	s->stream->io.parked = tunnel_event;
+	s->stream->io.parked_writes = true;
+	return iofd_register(&s->stream->io);
+}
+
+static void wire_detach(struct tunnel_side *s)
+{
+	s->stream->io.parked = NULL;
+}
+
+static bool wire_readable(struct tunnel_side *s)
+{
+	return stream_readable(s->stream);
+}
+
+static ssize_t wire_recv(struct tunnel_side *s)
+{
+	return inbuf_recv(&s->in, s->stream);
+}
+
+static ssize_t wire_send(struct tunnel_side *s, struct span bytes)
+{
+	struct iovec iov = {(void *)bytes.p, bytes.n};
+
+	return stream_try_writev(s->stream, &iov, 1);
+}
+
+static void wire_shutdown(struct tunnel_side *s)
+{
+	stream_shutdown(s->stream);
+}
+
+static bool wire_hung_up(struct tunnel_side *s)
+{
+	return s->stream->io.ready & IO_HUP;
+}
+
+static const struct tunnel_end_ops wire_ops = {
+	.attach = wire_attach,
+	.detach = wire_detach,
+	.readable = wire_readable,
+	.recv = wire_recv,
+	.send = wire_send,
+	.shutdown = wire_shutdown,
+	.hung_up = wire_hung_up,
+};
+
+/* ---- moving ---- */
+
 static void tunnel_end(struct tunnel *t, int fail)
 {
 	timer_stop(&co_sched.wheel, &t->timer);
 	list_del(&t->link);
 	ntunnels--;
-	t->client.stream->io.parked = NULL;
-	t->server.stream->io.parked = NULL;
+	t->client.ops->detach(&t->client);
+	t->server.ops->detach(&t->server);
 	inbuf_free(&t->client.in);
 	inbuf_free(&t->server.in);
 	t->ended(t, fail);
@@ -29,8 +85,7 @@ static void tunnel_end(struct tunnel *t, int fail)
 static int side_flush(struct tunnel_side *from, struct tunnel_side *to)
 {
 	while (inbuf_len(&from->in)) {
-		struct iovec iov = {from->in.p + from->in.start, inbuf_len(&from->in)};
-		ssize_t n = stream_try_writev(to->stream, &iov, 1);
+		ssize_t n = to->ops->send(to, inbuf_span(&from->in));
 
 		if (n == -EAGAIN || n == 0)
 			return 0;
@@ -52,11 +107,11 @@ static int side_move(struct tunnel_side *from, struct tunnel_side *to)
 	for (int i = 0; rc == 0 && !from->eof && inbuf_len(&from->in) == 0 && i < 16; i++) {
 		ssize_t n;
 
-		if (!stream_readable(from->stream))
+		if (!from->ops->readable(from))
 			break;
 		if (!inbuf_reserve(&from->in, TUNNEL_BUF, NULL))
 			return -ENOMEM;
-		n = inbuf_recv(&from->in, from->stream);
+		n = from->ops->recv(from);
 		if (n == -EAGAIN)
 			break;
 		if (n < 0)
@@ -70,16 +125,16 @@ static int side_move(struct tunnel_side *from, struct tunnel_side *to)
 	if (inbuf_len(&from->in) == 0) {
 		inbuf_free(&from->in);
 		if (from->eof && !to->write_shut) {
-			stream_shutdown(to->stream);
+			to->ops->shutdown(to);
 			to->write_shut = true;
 		}
 	}
 	return from->moved != before;
 }
 
-static bool side_has_more(const struct tunnel_side *s)
+static bool side_has_more(struct tunnel_side *s)
 {
-	return !s->eof && !inbuf_len(&s->in) && stream_readable(s->stream);
+	return !s->eof && !inbuf_len(&s->in) && s->ops->readable(s);
 }
 
 /* The next turn when there is more than this one should move, else the idle time-out. */
@@ -110,7 +165,7 @@ static void tunnel_step(struct tunnel *t)
 	 * reader. */
 	if ((t->client.eof && t->server.eof && !inbuf_len(&t->client.in) &&
 	     !inbuf_len(&t->server.in)) ||
-	    (t->server.eof && !inbuf_len(&t->server.in) && (t->server.stream->io.ready & IO_HUP))) {
+	    (t->server.eof && !inbuf_len(&t->server.in) && t->server.ops->hung_up(&t->server))) {
 		tunnel_end(t, FAIL_OK);
 		return;
 	}
@@ -128,7 +183,10 @@ static void tunnel_timer(struct timer *timer)
 {
 	struct tunnel *t = CONTAINER_OF(timer, struct tunnel, timer);
 
-	if (t->idle_timeout_ms && io_now_ms() >= t->moved_ms + t->idle_timeout_ms &&
+	bool woken = t->woken;
+
+	t->woken = false;
+	if (!woken && t->idle_timeout_ms && io_now_ms() >= t->moved_ms + t->idle_timeout_ms &&
 	    !side_has_more(&t->client) && !side_has_more(&t->server))
 		tunnel_end(t, FAIL_TUNNEL_ENDED);
 	else
@@ -144,15 +202,20 @@ void tunnel_start(struct tunnel *t)
 	list_push(&tunnels, &t->link);
 	ntunnels++;
 	timer_init(&t->timer, tunnel_timer);
-	t->client.stream->owner = t->server.stream->owner = t;
-	t->client.stream->io.parked = t->server.stream->io.parked = tunnel_event;
-	t->client.stream->io.parked_writes = t->server.stream->io.parked_writes = true;
+	t->client.ops = t->client.ops ? t->client.ops : &wire_ops;
+	t->server.ops = t->server.ops ? t->server.ops : &wire_ops;
 	t->moved_ms = io_now_ms();
-	if (iofd_register(&t->client.stream->io) < 0 || iofd_register(&t->server.stream->io) < 0) {
+	if (t->client.ops->attach(&t->client, t) < 0 || t->server.ops->attach(&t->server, t) < 0) {
 		tunnel_end(t, FAIL_NO_DESCRIPTORS);
 		return;
 	}
 	tunnel_step(t);
+}
+
+void tunnel_wake(struct tunnel *t)
+{
+	t->woken = true;
+	timer_start(&co_sched.wheel, &t->timer, io_now_ms());
 }
 
 void tunnels_abort(void)
