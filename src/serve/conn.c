@@ -533,9 +533,13 @@ static void conn_main(void *arg)
 		return;
 	}
 	while (next == CONN_NEXT_REQUEST && conn_has_input(c)) {
+		uint32_t before = c->requests;
+
 		next = h1_conn_request(c);
 		if (next != CONN_NEXT_TUNNEL)
 			c->req = NULL;
+		if (c->requests == before) /* what looked like input was none */
+			break;
 		c->pipelined = inbuf_len(&c->in) > 0;
 	}
 	switch (next) {
