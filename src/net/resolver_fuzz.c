@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define TIMEOUT_MS 3
 #define ADDRS	   8
 #define SRVS	   8
-#define HOST_MAX   255
+#define HOST_MAX   1024 /* bytes of 255 that are all written as \\ddd */
 #define ARENA_MAX  (1 << 20)
 #define MODE_WHOLE 1
 #define MODE_SRV   2
