@@ -11,6 +11,7 @@
  */
 struct handover {
 	struct io_msg msg;
+	struct list link;  /* of the receiver's seat, until run */
 	struct peer *peer; /* referenced */
 	uint64_t identity;
 	struct upconn_gift gift;
@@ -23,26 +24,8 @@ struct handover {
 static struct seat {
 	pthread_mutex_t lock;
 	struct io_loop *loop; /* NULL: gone, or not there yet */
+	struct list posted;   /* handovers that were not run yet */
 } seats[THREADS_MAX] = {[0 ... THREADS_MAX - 1] = {.lock = PTHREAD_MUTEX_INITIALIZER}};
-
-static void seat_set(struct io_loop *loop)
-{
-	struct seat *s = &seats[io_loop_index()];
-
-	pthread_mutex_lock(&s->lock);
-	s->loop = loop;
-	pthread_mutex_unlock(&s->lock);
-}
-
-void upconn_share_join(void)
-{
-	seat_set(io_loop);
-}
-
-void upconn_share_leave(void)
-{
-	seat_set(NULL);
-}
 
 /* False: that thread is gone. */
 static bool post_to(unsigned thread, struct handover *h, void (*run)(struct io_msg *m))
@@ -53,10 +36,23 @@ static bool post_to(unsigned thread, struct handover *h, void (*run)(struct io_m
 	h->msg.run = run;
 	pthread_mutex_lock(&s->lock);
 	there = s->loop;
-	if (there)
+	if (there) {
+		list_push(&s->posted, &h->link);
 		io_post(s->loop, &h->msg);
+	}
 	pthread_mutex_unlock(&s->lock);
 	return there;
+}
+
+static struct handover *posted_take(struct io_msg *m)
+{
+	struct handover *h = CONTAINER_OF(m, struct handover, msg);
+	struct seat *s = &seats[io_loop_index()];
+
+	pthread_mutex_lock(&s->lock);
+	list_del(&h->link);
+	pthread_mutex_unlock(&s->lock);
+	return h;
 }
 
 static void handover_free(struct handover *h)
@@ -67,10 +63,33 @@ static void handover_free(struct handover *h)
 	mem_free(h);
 }
 
+void upconn_share_join(void)
+{
+	struct seat *s = &seats[io_loop_index()];
+
+	pthread_mutex_lock(&s->lock);
+	list_init(&s->posted);
+	s->loop = io_loop;
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* All loops have stopped: nobody waits for an answer, and what was posted last is never run. */
+void upconn_share_leave(void)
+{
+	struct seat *s = &seats[io_loop_index()];
+	struct list *l;
+
+	pthread_mutex_lock(&s->lock);
+	s->loop = NULL;
+	while (s->posted.next && (l = list_take(&s->posted)))
+		handover_free(CONTAINER_OF(l, struct handover, link));
+	pthread_mutex_unlock(&s->lock);
+}
+
 /* On the asker's thread. */
 static void answer(struct io_msg *m)
 {
-	struct handover *h = CONTAINER_OF(m, struct handover, msg);
+	struct handover *h = posted_take(m);
 
 	if (!h->co) {
 		handover_free(h);
@@ -83,7 +102,7 @@ static void answer(struct io_msg *m)
 /* On the giver's thread. */
 static void asked(struct io_msg *m)
 {
-	struct handover *h = CONTAINER_OF(m, struct handover, msg);
+	struct handover *h = posted_take(m);
 
 	h->gift.fd = -1;
 	upconn_give_away(h->peer, h->identity, &h->gift);
