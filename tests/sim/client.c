@@ -489,10 +489,8 @@ static void client_receive(struct client *c)
 			return;
 		}
 		client_input(c, span_make(p, (size_t)n));
-		if (!c->done && client_doomed(c)) {
-			client_doom(c);
-			return;
-		}
+		if (!c->done && client_doomed(c))
+			client_doom(c); /* half-closed, it reads on */
 		if (c->rstep && !c->reset) {
 			c->read_paused = true;
 			sim_timer_start(&c->read_timer.t, sim_now_us() + c->rpause_us);
@@ -650,6 +648,17 @@ void client_start(struct client *c)
 	world_client_new();
 	c->start.fn = client_serving;
 	world_when_serving(&c->start);
+}
+
+void clients_note(void)
+{
+	for (struct client *c = clients; c; c = c->next)
+		if (!c->done)
+			sim_note("client %u is not done: sends %u, reads %u of %u; sent %llu, got "
+				 "%llu%s",
+				 c->index, c->sending, c->reading, c->nasks,
+				 (unsigned long long)c->sent, (unsigned long long)c->got,
+				 c->link.ready ? "" : ", not ready");
 }
 
 void clients_leaving(void)

@@ -64,5 +64,7 @@ void client_upload(struct client *c, int64_t length, bool chunked);
 void client_start(struct client *c);
 /* The worker begins its graceful end: which requests are still sure to be answered. */
 void clients_leaving(void);
+/* Notes those that are not done. */
+void clients_note(void);
 /* How many have a connection. */
 unsigned clients_connected(void);

@@ -378,6 +378,7 @@ void world_client_done(void)
 
 static void world_stuck(struct sim_timer *t)
 {
+	clients_note();
 	asks_check_all();
 	sim_broken("stuck", "%u clients are not done, the worker does not end", world.clients_left);
 }
@@ -501,6 +502,7 @@ void world_run(void)
 	resolver_cache_fini();
 	fail_counts_fini();
 	memory_check_end();
+	clients_note();
 	if (world.clients_left)
 		sim_broken("stuck", "the worker has ended, %u clients were not told",
 			   world.clients_left);
