@@ -136,11 +136,15 @@ static enum fail to_file(struct body_sink *k)
 			SPAN_ARG(dir));
 		return FAIL_FILE_ERROR;
 	}
-	if (req_cleanup(k->r, body_file_close, b) != FAIL_OK)
+	if (req_cleanup(k->r, body_file_close, b) != FAIL_OK) {
+		body_file_close(b);
 		return FAIL_NO_MEMORY;
+	}
 	if (k->l->client_body_in_file_only == 2 &&
-	    req_cleanup(k->r, body_file_remove, b) != FAIL_OK)
+	    req_cleanup(k->r, body_file_remove, b) != FAIL_OK) {
+		body_file_remove(b);
 		return FAIL_NO_MEMORY;
+	}
 	req_log(k->r, LOG_INFO, 0, "a client request body is buffered to a temporary file %.*s",
 		SPAN_ARG(b->path));
 	return write_all(b->fd, span_make(k->mem, k->len), 0);
