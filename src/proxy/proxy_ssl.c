@@ -194,8 +194,12 @@ static bool ssl_named(struct exchange *x, struct tls_connect *tls, uint64_t *ide
 	if (x->r->vars.failed || !name.n)
 		return !x->r->vars.failed;
 	ctx = cert_names_get(x->r, s->names);
-	if (!ctx || req_cleanup(x->r, ctx_unref, tls_ctx_ref(ctx)) != FAIL_OK)
+	if (!ctx)
 		return false;
+	if (req_cleanup(x->r, ctx_unref, tls_ctx_ref(ctx)) != FAIL_OK) {
+		ctx_unref(ctx);
+		return false;
+	}
 	tls->ctx = ctx;
 	*identity = mix(*identity, hash_bytes(name.p, name.n));
 	return true;
