@@ -45,7 +45,7 @@ void ask_excuse(struct ask *a, const char *why)
 void asks_excuse(const char *why)
 {
 	for (unsigned i = 0; i < nasks; i++)
-		if (!asks[i]->ended)
+		if (!asks[i]->ended || asks[i]->kind == ASK_TUNNEL) /* its bytes may be on their way */
 			ask_excuse(asks[i], why);
 }
 

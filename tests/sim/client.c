@@ -442,6 +442,10 @@ static void client_closed(struct client *c, bool reset)
 	enum parse_event e = parse_eof(&c->in);
 
 	time_check_close(c);
+	/* The worker closed behind this answer, and what was sent already met a closed door: the
+	 * reset may overtake the answer. */
+	if (a && reset && c->sending + c->feed_ready > c->reading + 1)
+		ask_excuse(a, "requests behind it were sent already");
 	if (c->tunnelled) {
 		client_end(c, "the tunnel ended early", false);
 		return;
