@@ -324,3 +324,66 @@ def test_proxy_ssl_conf_command(start, backend, certs):
     b.handler = handler
     s = start(SITE % ("location / { proxy_pass https://%s; proxy_ssl_protocols TLSv1.3; proxy_ssl_conf_command Ciphersuites TLS_CHACHA20_POLY1305_SHA256; }" % b.addr))
     assert s.get("/").status == 200 and seen == ["TLS_CHACHA20_POLY1305_SHA256"]
+
+
+# ---------------------------------------------------------------- what else a word can say
+
+def test_listen_on_a_range(start):
+    first = next(p for p in (free_port() for _ in range(50)) if not [q for q in (p + 1, p + 2) if taken(q)])
+    s = start("server { listen 127.0.0.1:%d-%d; location / { return 200 $server_port; } }" % (first, first + 2))
+    assert [s.get("/", port=p).text for p in range(first, first + 3)] == [str(p) for p in range(first, first + 3)]
+
+
+def taken(port):
+    with socket.socket() as c:
+        try:
+            c.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+def test_disable_symlinks_if_not_owner(start):
+    s = start(SITE % """root @PREFIX@/html; disable_symlinks if_not_owner; location /f { disable_symlinks on from=$document_root; }""",
+              files={"html/a": "x", "html/f/a": "y"})
+    os.symlink(s.path("html/a"), s.path("html/own"))
+    os.symlink("/etc/hostname", s.path("html/other"))
+    os.chown(s.path("html/other"), 65534, 65534, follow_symlinks=False)
+    os.symlink(s.path("html/a"), s.path("html/f/l"))
+    assert [s.get(p).status for p in ("/a", "/own", "/other", "/f/a", "/f/l")] == [200, 200, 403, 200, 403]
+
+
+@pytest.mark.sluice_only("1.22 takes it for an answer of HTTP/0.9")
+def test_invalid_header_tries_the_next_server(start, backend):
+    def bad(conn):
+        conn.read_request()
+        conn.send(b"HTTP/1.1 abc nonsense\r\n\r\n")
+        conn.close()
+    b, good = backend(bad), backend(answer=response(b"ok"))
+    s = start("upstream u { server %s max_fails=0; server %s max_fails=0 backup; }" % (b.addr, good.addr)
+              + SITE % """location / { proxy_pass http://u; proxy_next_upstream invalid_header; }
+                location /not { proxy_pass http://u; proxy_next_upstream error timeout; }""")
+    assert s.get("/").body == b"ok"
+    assert s.get("/not").status == 502
+
+
+def test_client_body_temp_path(start, backend):
+    """Long bodies are written below it, without a name; what is kept lies in the folders that its levels say."""
+    seen = []
+
+    def answer(r):
+        seen.append((len(r.body), [x for p in s.worker_pids() for x in harness.fd_targets(p) if x.startswith(s.path("temp/mine/"))]))
+        return response(b"x")
+
+    def files():
+        return [os.path.relpath(os.path.join(d, f), s.path("temp/mine")) for d, _, names in os.walk(s.path("temp/mine")) for f in names]
+    b = backend(answer=answer)
+    s = start(SITE % ("client_body_temp_path @PREFIX@/temp/mine 1 2; client_body_buffer_size 8k; client_max_body_size 0;"
+                      " location / { proxy_pass http://%s; } location /keep { client_body_in_file_only on; proxy_pass http://%s; }" % (b.addr, b.addr)),
+              temps=False)
+    assert s.get("/", method="POST", body=b"z" * 3000000).status == 200
+    assert seen[0][0] == 3000000 and len(seen[0][1]) == 1 and not files()
+    assert s.get("/keep", method="POST", body=b"z" * 300).status == 200
+    name, = files()
+    assert re.fullmatch(r"\d/\d\d/\d{10}", name) and os.path.getsize(s.path("temp/mine/" + name)) == 300
