@@ -2,12 +2,14 @@
 #include "serve/h2_conn.h"
 #include <errno.h>
 #include <stdatomic.h>
+#include "base/page.h"
 #include "base/pool.h"
 #include "serve/h2_conf.h"
 #include "serve/h2_stream.h"
 
 #define READ_ROOM     (64 * 1024)
 #define READS_A_TURN  8
+#define FORGET_AFTER  1000 /* ms without streams */
 #define LEAVE_GRACE   1000 /* ms for the client to hear of the first GOAWAY */
 #define QUEUE_MAX     256  /* frames that wait in nghttp2 while the socket is full: no more input */
 #define WINDOW_OF_ALL 0x7fffffff /* each stream has its own ceiling */
@@ -40,23 +42,37 @@ static void room_free(void *p, void *arg)
 {
 	struct h2_conn *h = arg;
 
-	if (p && p == frame_room)
+	if (p && p == frame_room) {
 		h->has_frame_room = false;
-	else
+	} else if (p && p == h->table) {
+		page_give(p);
+		h->table = NULL;
+	} else {
 		mem_free(p);
+	}
 }
 
+/* The table of streams has 256 places from the start, all empty while there are no streams: a page
+ * that can be forgotten. */
 static void *room_calloc(size_t n, size_t size, void *arg)
 {
-	return n && size > SIZE_MAX / n ? NULL : mem_zalloc(n * size);
+	struct h2_conn *h = arg;
+
+	if (n && size > SIZE_MAX / n)
+		return NULL;
+	if (n * size != PAGE_BYTES || h->table)
+		return mem_zalloc(n * size);
+	return h->table = page_take();
 }
 
 static void *room_realloc(void *p, size_t size, void *arg)
 {
+	struct h2_conn *h = arg;
 	void *to;
 
 	if (!p)
 		return room_malloc(size, arg);
+	BUG_ON(p == h->table);
 	if (p != frame_room)
 		return mem_resize(p, size);
 	to = mem_alloc(size);
@@ -75,6 +91,7 @@ void h2_thread_fini(void)
 {
 	mem_free(read_room);
 	mem_free(frame_room);
+	page_thread_fini();
 	read_room = frame_room = NULL;
 }
 
@@ -356,7 +373,9 @@ static uint64_t h2_conn_deadline(struct h2_conn *h, struct http_port *port)
 	if (h->head_ms)
 		at = MIN_OF(at, h->head_ms + (uint64_t)srv->client_header_timeout);
 	if (!h->nstreams && !h->head_ms && h->phase == H2_OPEN)
-		at = MIN_OF(at, idle_until(h, loc));
+		at = MIN_OF(at, h->forgotten
+					? idle_until(h, loc)
+					: MIN_OF(idle_until(h, loc), h->idle_ms + FORGET_AFTER));
 	if (h->phase == H2_NOTICED)
 		at = MIN_OF(at, h->leave_ms);
 	return at;
@@ -397,6 +416,10 @@ static void h2_conn_late(struct h2_conn *h, struct http_port *port)
 		h2_conn_leave(h);
 	} else if (h->phase == H2_NOTICED && now >= h->leave_ms) {
 		h2_conn_last_call(h);
+	} else if (!h->nstreams && !h->forgotten && now >= h->idle_ms + FORGET_AFTER) {
+		h->forgotten = true;
+		if (h->table)
+			page_forget(h->table);
 	}
 }
 

@@ -44,11 +44,13 @@ struct h2_conn {
 	uint32_t glitches, max_glitches; /* max 0: no limit */
 	uint32_t window, recv_window;	 /* of a stream: at first, and when its body is read */
 	uint32_t error;			 /* a receive callback wants to end the connection so */
+	void *table;			 /* of nghttp2's memory: a page (base/page.h) */
 	uint8_t phase;			 /* enum h2_phase */
 	bool blocked;			 /* the socket is full */
 	bool terminated;		 /* a GOAWAY with the reason is on its way */
 	bool more;			 /* there may be input that was not read: next turn */
 	bool has_frame_room; /* of nghttp2's memory: the thread's frame buffer is lent */
+	bool forgotten;	     /* the table's memory was given back since the last stream */
 	bool waiting;	     /* counted as such */
 	bool extended_connect;
 };

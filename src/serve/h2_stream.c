@@ -229,6 +229,7 @@ struct h2_client *h2_stream_new(struct h2_conn *h, int32_t id)
 	timer_init(&s->timer, NULL);
 	list_push(&h->streams, &s->link);
 	h->nstreams++;
+	h->forgotten = false;
 	head_begin(s);
 	return s;
 }
