@@ -462,10 +462,13 @@ static int no_certificate(struct conf_call *c, const struct server *s)
 /* A server without certificates is served with those of the default server. */
 static int check_port(struct conf_call *c, const struct http_port *p)
 {
-	const struct ssl_conf *dflt = conf_get(p->default_server->scope, c->mod);
+	const struct ssl_conf *dflt;
 	struct list *l;
 
-	if (!p->ssl || dflt->certs.n)
+	if (!p->ssl || !p->default_server) /* there was no memory for one: told */
+		return CONF_OK;
+	dflt = conf_get(p->default_server->scope, c->mod);
+	if (dflt->certs.n)
 		return CONF_OK;
 	if (!dflt->reject)
 		return no_certificate(c, p->default_server);
