@@ -243,9 +243,16 @@ static void http1_counts(const struct exchange *x, struct proto_counts *c)
 }
 
 /* Bytes beyond the response mean that the server lies. */
+/* RFC 9112 9.3: who asked with HTTP/1.0 may count on the connection only when told so. */
+static bool http1_persists(const struct exchange *x)
+{
+	return x->resp.keep_alive && (x->conf->http_version >= HTTP_11 ||
+				      hdrs_has_token(&x->resp.headers, HDR_CONNECTION, SPAN("keep-alive")));
+}
+
 static bool http1_reusable(const struct exchange *x, const struct http1 *h)
 {
-	return x->resp.keep_alive && x->sent && inbuf_len(&h->wire.in) == h->body.held &&
+	return http1_persists(x) && x->sent && inbuf_len(&h->wire.in) == h->body.held &&
 	       h->body.framing != H1_BODY_UNTIL_CLOSE;
 }
 
