@@ -51,7 +51,7 @@ static const char conf[] =
 	"keepalive 4;\n"
 	"  keepalive_timeout 5s; }\n"
 	" server { listen 10.0.0.1:80; listen 10.0.0.1:81 proxy_protocol;\n"
-	"  listen 10.0.0.1:82 http2; http2_recv_buffer_size 64k;\n"
+	"  listen 10.0.0.1:82 http2; http2_recv_buffer_size 64k; http2_extended_connect on;\n"
 	"  proxy_set_header Connection \"\"; proxy_set_header Host $host;\n"
 	"  location / { proxy_pass http://u; }\n"
 	"  location /d/ { proxy_pass http://u/x/; proxy_buffering off; proxy_request_buffering "
