@@ -143,6 +143,14 @@ static MAY_SUSPEND enum fail http1_head(struct exchange *x, struct http1 *h, siz
 	}
 }
 
+/* RFC 9112 9.3: who asked with HTTP/1.0 may count on the connection only when told so. */
+static bool http1_persists(const struct exchange *x)
+{
+	return x->resp.keep_alive &&
+	       (x->conf->http_version >= HTTP_11 ||
+		hdrs_has_token(&x->resp.headers, HDR_CONNECTION, SPAN("keep-alive")));
+}
+
 /* The head moves to the request's arena: the buffer is wanted for the body, and fields live as long
  * as the request. */
 static enum fail http1_keep_head(struct exchange *x, struct http1 *h, size_t used)
@@ -153,6 +161,7 @@ static enum fail http1_keep_head(struct exchange *x, struct http1 *h, size_t use
 	if (!to)
 		return FAIL_NO_MEMORY;
 	h1_rebase_response(&x->resp, from, to);
+	x->resp.keep_alive = http1_persists(x);
 	x->log->head = span_make(to, used);
 	x->log->headers = NULL;
 	return FAIL_OK;
@@ -243,16 +252,9 @@ static void http1_counts(const struct exchange *x, struct proto_counts *c)
 }
 
 /* Bytes beyond the response mean that the server lies. */
-/* RFC 9112 9.3: who asked with HTTP/1.0 may count on the connection only when told so. */
-static bool http1_persists(const struct exchange *x)
-{
-	return x->resp.keep_alive && (x->conf->http_version >= HTTP_11 ||
-				      hdrs_has_token(&x->resp.headers, HDR_CONNECTION, SPAN("keep-alive")));
-}
-
 static bool http1_reusable(const struct exchange *x, const struct http1 *h)
 {
-	return http1_persists(x) && x->sent && inbuf_len(&h->wire.in) == h->body.held &&
+	return x->resp.keep_alive && x->sent && inbuf_len(&h->wire.in) == h->body.held &&
 	       h->body.framing != H1_BODY_UNTIL_CLOSE;
 }
 
