@@ -24,7 +24,8 @@ struct sconn {
 	size_t step, rstep;
 	unsigned pause_us, rpause_us;
 	bool tx_paused, rx_paused, dead, hung, hooked;
-	int64_t up; /* tunnel: bytes from the client */
+	uint64_t spoke_us; /* when it said what nobody had asked; 0: never */
+	int64_t up;	   /* tunnel: bytes from the client */
 	struct sconn_timer tx_timer, rx_timer, idle_timer;
 };
 
@@ -398,6 +399,8 @@ static void sconn_out(struct sconn *s)
 		return;
 	}
 	s->answered = true;
+	if (s->tx.after)
+		s->spoke_us = sim_now_us();
 	sconn_rest(s);
 }
 
@@ -542,6 +545,8 @@ static void sconn_begin(struct sconn *s)
 	framing = check_framing(s, a);
 	s->ask = a;
 	s->try = ask_try_begin(a, s->group, s->server, s->served == 0);
+	s->try->crossed =
+		s->spoke_us && sim_now_us() <= s->spoke_us + 3 * world_latency_us() + 5000;
 	s->served++;
 	s->wants_close = s->http10 ||
 			 (head_field(&s->rx, "Connection", &v) && span_eq_nocase(v, SPAN("close")));
