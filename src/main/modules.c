@@ -18,6 +18,7 @@
 	X(upstream_module)                                                                         \
 	X(proxy_module)                                                                            \
 	X(grpc_module)                                                                             \
+	X(tunnel_module)                                                                           \
 	X(try_files_module)                                                                        \
 	X(index_module)                                                                            \
 	X(static_module)                                                                           \

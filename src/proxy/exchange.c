@@ -279,7 +279,9 @@ static bool exchange_may_replay(const struct exchange *x, enum fail f)
 /* What is tried first; ALPN may choose another. */
 static const struct proto_ops *exchange_proto(const struct proxy_conf *c)
 {
-	return c->http_version >= HTTP_2 ? &proto_http2 : &proto_http1;
+	if (c->http_version >= HTTP_2)
+		return &proto_http2;
+	return c->tunnel ? &proto_tunnel : &proto_http1;
 }
 
 static MAY_SUSPEND enum fail exchange_attempt(struct exchange *x)
@@ -430,7 +432,7 @@ static int exchange_prepare(struct exchange *x)
 	rc = exchange_take_body(x);
 	if (rc)
 		return rc;
-	f = proxy_head_build(x);
+	f = x->conf->tunnel ? FAIL_OK : proxy_head_build(x);
 	if (f != FAIL_OK)
 		return req_fail(r, f);
 	pick_init(&x->pick, x->target->group, r);

@@ -113,6 +113,9 @@ struct proxy_conf {
 	int http_version; /* HTTP_10, HTTP_11, HTTP_2, PROXY_HTTP_AUTO */
 	bool grpc;	  /* grpc_pass */
 	bool grpc_web;	  /* grpc_web on */
+	bool tunnel;	  /* tunnel_pass */
+	bool allow_link_local;
+	struct conf_tmpls allow_upstream;
 	int upgrade;
 	int64_t socket_rcvbuf, socket_sndbuf, send_lowat;
 	int64_t connect_timeout, send_timeout, read_timeout, next_upstream_timeout,
@@ -138,7 +141,7 @@ struct proxy_conf {
 	uint64_t tls_identity;
 	bool rewrites_cookies;
 };
-extern struct conf_mod proxy_mod, grpc_mod; /* both of struct proxy_conf */
+extern struct conf_mod proxy_mod, grpc_mod, tunnel_mod; /* all of struct proxy_conf */
 
 /* The location's (or if's, or limit_except's) settings for this request. */
 static inline const struct proxy_conf *proxy_conf_of(const struct req *r)
@@ -157,6 +160,7 @@ int proxy_hidden_done(struct conf_call *c, struct proxy_conf *conf);
 /* Makes sizes fit together. */
 void proxy_clamp(struct proxy_conf *conf);
 int proxy_pass_set(struct conf_call *c);
+int proxy_pass_set_text(struct conf_call *c, struct span url); /* the same with another text */
 int proxy_redirect_set(struct conf_call *c);
 int proxy_cookie_domain_set(struct conf_call *c);
 int proxy_cookie_path_set(struct conf_call *c);

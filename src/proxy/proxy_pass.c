@@ -96,11 +96,25 @@ static bool url_parse_grpc(struct arena *a, struct span url, struct proxy_target
 	return !t->uri.n || (*err = "invalid host in upstream", false);
 }
 
+/* "host:port" of a tunnel. */
+static bool url_parse_tunnel(struct arena *a, struct span url, struct proxy_target *t,
+			     struct span *host_port, bool *no_port, const char **err)
+{
+	url = arena_printf(a, "http://%.*s", SPAN_ARG(url));
+	*err = "no memory for tunnel_pass";
+	if (!url.p || !proxy_url_parse(a, url, t, host_port, no_port, err))
+		return false;
+	t->scheme = SPAN("");
+	return !t->uri.n || (*err = "invalid host in upstream", false);
+}
+
 static bool url_parse(const struct proxy_conf *conf, struct arena *a, struct span url,
 		      struct proxy_target *t, struct span *host_port, bool *no_port,
 		      const char **err)
 {
-	return (conf->grpc ? url_parse_grpc : proxy_url_parse)(a, url, t, host_port, no_port, err);
+	return (conf->grpc     ? url_parse_grpc
+		: conf->tunnel ? url_parse_tunnel
+			       : proxy_url_parse)(a, url, t, host_port, no_port, err);
 }
 
 /* ---- the directive ---- */
@@ -131,7 +145,7 @@ static void proxy_pass_own_location(struct conf_call *c, const struct proxy_conf
 {
 	struct location *l = location_of(c->scope);
 
-	if (!l)
+	if (!l || conf->tunnel)
 		return;
 	l->handler = conf->grpc ? grpc_run : exchange_run;
 	if ((l->kind == LOC_PREFIX || l->kind == LOC_PREFIX_FINAL || l->kind == LOC_EXACT) &&
@@ -143,11 +157,15 @@ static void proxy_pass_own_location(struct conf_call *c, const struct proxy_conf
 
 int proxy_pass_set(struct conf_call *c)
 {
+	return proxy_pass_set_text(c, conf_arg(c, 1));
+}
+
+int proxy_pass_set_text(struct conf_call *c, struct span url)
+{
 	struct proxy_conf *conf = conf_mine(c);
 	struct proxy_pass *p = arena_zalloc(c->ctx->arena, sizeof(*p));
 	struct location *l = location_of(c->scope);
-	struct span url = conf_arg(c, 1);
-	struct tmpl *t = tmpl_compile(c, 1);
+	struct tmpl *t = tmpl_compile_text(c, MIN_OF(conf_nargs(c), 1u), url);
 	const char *err;
 
 	if (!conf || !p || !t)
@@ -179,35 +197,41 @@ int proxy_pass_set(struct conf_call *c)
  * own affair. */
 static bool target_is_allowed(const struct net_addr *a)
 {
-	struct cidr v4 = {.v6 = false}, v6 = {.v6 = true};
+	/* The last three: metadata of two clouds, and 169.254 through NAT64. */
+	static const char *const never[] = {"169.254.0.0/16", "fe80::/10", "100.100.100.200/32",
+					    "fd00:ec2::254/128", "64:ff9b::a9fe:0/112"};
 	bool host_bits;
 
-	cidr_parse(SPAN("169.254.0.0/16"), &v4, &host_bits);
-	cidr_parse(SPAN("fe80::/10"), &v6, &host_bits);
-	return a->sa.sa_family == AF_UNIX || (!cidr_match(&v4, &a->sa) && !cidr_match(&v6, &a->sa));
+	for (size_t i = 0; i < ARRAY_LEN(never); i++) {
+		struct cidr c = {0};
+
+		if (cidr_parse(span_of(never[i]), &c, &host_bits) && cidr_match(&c, &a->sa))
+			return false;
+	}
+	return true;
 }
 
 /* A group of the addresses that are allowed. */
-static int target_of_addrs(struct req *r, struct proxy_target *t, struct span host,
-			   struct net_addr *addrs, int n)
+static int target_of_addrs(struct req *r, const struct proxy_conf *conf, struct proxy_target *t,
+			   struct span host, struct net_addr *addrs, int n)
 {
 	int allowed = 0;
 
 	for (int i = 0; i < n; i++)
-		if (target_is_allowed(&addrs[i]))
+		if (conf->allow_link_local || target_is_allowed(&addrs[i]))
 			addrs[allowed++] = addrs[i];
 	if (!allowed) {
 		req_log(r, LOG_ERR, 0,
-			"upstream \"%.*s\" is a link-local address, which proxy_pass with "
-			"variables may not reach",
-			SPAN_ARG(host));
+			"upstream \"%.*s\" is a link-local address, which %s may not reach",
+			SPAN_ARG(host), conf->tunnel ? "a tunnel" : "proxy_pass with variables");
 		return req_fail(r, FAIL_UPSTREAM_FORBIDDEN);
 	}
 	t->group = group_of_addrs(r, host, addrs, (size_t)allowed);
 	return t->group ? 0 : req_fail(r, FAIL_NO_MEMORY);
 }
 
-static MAY_SUSPEND int target_resolve(struct req *r, struct proxy_target *t)
+static MAY_SUSPEND int target_resolve(struct req *r, const struct proxy_conf *conf,
+				      struct proxy_target *t)
 {
 	const struct core_loc *core = req_conf(r, &core_loc_mod);
 	struct net_addr *addrs = arena_alloc(&r->arena, ADDRS_MAX * sizeof(*addrs));
@@ -234,12 +258,12 @@ static MAY_SUSPEND int target_resolve(struct req *r, struct proxy_target *t)
 	(void)span_to_u64(t->port, 65535, &port);
 	for (int i = 0; i < n; i++)
 		addr_set_port(&addrs[i].sa, (int)port);
-	return target_of_addrs(r, t, t->host, addrs, n);
+	return target_of_addrs(r, conf, t, t->host, addrs, n);
 }
 
 /* A literal address, a group of that name, or a name to look up. */
-static MAY_SUSPEND int target_group(struct req *r, struct proxy_target *t, struct span host_port,
-				    bool no_port)
+static MAY_SUSPEND int target_group(struct req *r, const struct proxy_conf *conf,
+				    struct proxy_target *t, struct span host_port, bool no_port)
 {
 	struct http_main *m = r->snapshot->http;
 	struct net_addr *addr;
@@ -251,8 +275,8 @@ static MAY_SUSPEND int target_group(struct req *r, struct proxy_target *t, struc
 	if (!addr)
 		return req_fail(r, FAIL_NO_MEMORY);
 	if (!addr_parse(host_port, t->tls ? 443 : 80, addr))
-		return target_resolve(r, t);
-	return target_of_addrs(r, t, host_port, addr, 1);
+		return target_resolve(r, conf, t);
+	return target_of_addrs(r, conf, t, host_port, addr, 1);
 }
 
 int proxy_target_find(struct req *r, const struct proxy_conf *conf, const struct proxy_target **out)
@@ -277,7 +301,7 @@ int proxy_target_find(struct req *r, const struct proxy_conf *conf, const struct
 	}
 	t->evaluated = true;
 	*out = t;
-	return target_group(r, t, host_port, no_port);
+	return target_group(r, conf, t, host_port, no_port);
 }
 
 /* ---- what is sent ---- */

@@ -320,6 +320,10 @@ int proxy_answer(struct exchange *x)
 	struct resp *resp = req_answer(r, x->resp.status);
 	enum fail f = FAIL_OK;
 
+	if (x->conf->tunnel) {
+		resp->reason = x->resp.reason;
+		return proxy_tunnel(x);
+	}
 	if (response_intercepted(x)) {
 		if (x->resp.status == 401 && response_carry(x, true) != FAIL_OK)
 			return req_fail(r, FAIL_NO_MEMORY);

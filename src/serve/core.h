@@ -59,6 +59,7 @@ struct server {
 	struct cert_names *cert_names; /* not NULL: tls is without certificates, these have them */
 	bool has_listen;
 	bool listens_h2; /* a listen has http2 */
+	bool connects;	 /* a tunnel_pass is somewhere in it: CONNECT is not refused at once */
 	struct conf_file *file;
 	uint32_t line; /* where it stands: explain, messages */
 };

@@ -208,6 +208,8 @@ static char *add_connection(char *p, struct h1_client *h, const struct resp *res
 {
 	if (resp->status == 101)
 		return add(p, SPAN("Connection: upgrade\r\n"));
+	if (resp->tunnel) /* CONNECT: the connection is the tunnel now */
+		return p;
 	if (!h->req.keep_alive)
 		return add(p, SPAN("Connection: close\r\n"));
 	p = add(p, SPAN("Connection: keep-alive\r\n"));

@@ -47,7 +47,7 @@ static MAY_SUSPEND int phase_content(struct req *r)
 	int (*handler)(struct req * r) = l ? location_handler(l) : NULL;
 	int rc;
 
-	if (handler)
+	if (handler && r->in.method != METHOD_CONNECT) /* which is for tunnels only */
 		return handler(r);
 	rc = phase_run(r, PHASE_CONTENT);
 	if (rc != PHASE_NEXT)
@@ -227,7 +227,7 @@ static MAY_SUSPEND void finish(struct req *r, int rc)
 				r->status = status;
 		}
 	}
-	if (r->sent_all && r->resp.status == 101 && r->resp.tunnel)
+	if (r->sent_all && r->resp.tunnel)
 		tunnel_hand_over(r);
 }
 

@@ -260,6 +260,10 @@ enum fail req_set_uri(struct req *r)
 		r->uri = r->in.path;
 		return FAIL_OK;
 	}
+	if (r->in.method == METHOD_CONNECT && r->server->connects) {
+		r->uri = SPAN("/"); /* it has no path: location / says who may go where */
+		return FAIL_OK;
+	}
 	if (r->in.method == METHOD_CONNECT || r->in.method == METHOD_TRACE)
 		return FAIL_METHOD_NOT_ALLOWED;
 	f = uri_normalise(r->in.path, srv->merge_slashes, &r->arena, &r->uri);

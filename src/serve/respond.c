@@ -139,6 +139,9 @@ MAY_SUSPEND enum fail respond(struct req *r)
 
 	if (r->error_status)
 		resp->status = r->error_status;
+	/* To CONNECT, success means a tunnel: nothing else may look like one. */
+	if (r->in.method == METHOD_CONNECT && !resp->tunnel && resp->status < 300)
+		return FAIL_METHOD_NOT_ALLOWED;
 	r->status = resp->status;
 	f = run_filters(r);
 	if (f != FAIL_OK)

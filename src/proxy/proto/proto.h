@@ -72,7 +72,7 @@ struct proto_ops {
  * from then on. */
 void *proto_state(struct exchange *x, const struct proto_ops *ops, size_t size);
 
-extern const struct proto_ops proto_http1, proto_http2;
+extern const struct proto_ops proto_http1, proto_http2, proto_tunnel;
 /* For a connection that turned out to speak HTTP/1 (ALPN). */
 struct upconn;
 enum fail http1_adopt(struct exchange *x, struct upconn *u);
