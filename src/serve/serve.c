@@ -168,6 +168,8 @@ void serve_thread_stop(void)
 	cert_names_thread_fini();
 	req_thread_fini();
 	resolver_thread_fini();
+	for (int i = 0; i < 100 && co_sched.live; i++) /* whom that woke returns on these turns */
+		io_loop_turn(0);
 	h2_thread_fini();
 	stream_thread_fini();
 	net_thread_leave();
