@@ -168,9 +168,10 @@ def task_masks(s):
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
 def test_worker_cpu_affinity(start):
     main = "worker_processes 2; worker_cpu_affinity %s;"
-    for words, want in (("01 10", [["1", "2"]]), ("10", [["2", "2"]]), ("auto", [["1", "2"], ["2", "1"]])):
+    for words, want in (("01 10", ["1", "2"]), ("10", ["2", "2"]), ("auto", ["1", "2"])):
         s = start(SITE % "location / { return 200 x; }", main=main % words)
-        poll(lambda: task_masks(s)[:2] in want, 5, f"the masks of {words}")
+        # a sanitizer's own thread may run anywhere
+        poll(lambda: sorted(m for m in task_masks(s) if m in ("1", "2")) == want, 5, f"the masks of {words}")
 
 
 def test_worker_limits(start):
