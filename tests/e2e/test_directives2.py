@@ -166,11 +166,11 @@ def task_masks(s):
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
+@pytest.mark.skipif("tsan" in harness.BINARY, reason="TSan has a thread of its own")
 def test_worker_cpu_affinity(start):
     main = "worker_processes 2; worker_cpu_affinity %s;"
     for words, want in (("01 10", ["1", "2"]), ("10", ["2", "2"]), ("auto", ["1", "2"])):
         s = start(SITE % "location / { return 200 x; }", main=main % words)
-        # a sanitizer's own thread may run anywhere
         poll(lambda: sorted(m for m in task_masks(s) if m in ("1", "2")) == want, 5, f"the masks of {words}")
 
 
