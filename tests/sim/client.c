@@ -495,7 +495,9 @@ static void client_receive(struct client *c)
 		client_input(c, span_make(p, (size_t)n));
 		if (!c->done && client_doomed(c))
 			client_doom(c); /* half-closed, it reads on */
-		if (c->rstep && !c->reset) {
+		c->rtaken += (size_t)n; /* TLS gives a record at most, and some are tiny */
+		if (c->rstep && c->rtaken >= c->rstep && !c->reset) {
+			c->rtaken = 0;
 			c->read_paused = true;
 			sim_timer_start(&c->read_timer.t, sim_now_us() + c->rpause_us);
 		}

@@ -47,6 +47,7 @@ struct client {
 	struct feed feed;
 	bool feed_ready, may_send_body, want_100, connected, read_paused, send_paused, half, deaf,
 		reset;
+	size_t rtaken; /* of the rstep under way */
 	bool tunnelled, leaving, done, closes;
 	unsigned sending, reading;
 	struct parse in;
