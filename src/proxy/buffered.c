@@ -159,7 +159,8 @@ static size_t store_file(struct buffered *b, const char *p, size_t n)
 		b->file_full = true;
 		return 0;
 	}
-	n = (size_t)MIN_OF((int64_t)n, b->conf->file - b->file_written);
+	if (!MUTANT(no_file_ceiling))
+		n = (size_t)MIN_OF((int64_t)n, b->conf->file - b->file_written);
 	while (done < n) {
 		ssize_t w = sys->pwrite(b->fd, p + done, n - done, b->file_written);
 
