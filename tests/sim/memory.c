@@ -37,6 +37,25 @@ static size_t memory_ceiling(void)
 	       connections * (most + STACKLESS);
 }
 
+#define LOGS	    2000000 /* bytes of log files that a world may write */
+#define UPLOAD_MOST 400000
+
+static size_t disk_begin;
+
+/* Temporary files of answers and of requests. */
+static void disk_sample(void)
+{
+	size_t most = 0, now = sim_disk_bytes();
+
+	for (unsigned i = 0; i < world.setup.nroutes; i++)
+		if (world.setup.routes[i].temp_files)
+			most = MAX_OF(most, world.setup.routes[i].temp_max);
+	most = disk_begin + LOGS + clients_connected() * (most + UPLOAD_MOST);
+	if (now > most)
+		sim_broken("disk", "%zu bytes with %u clients (at most %zu)", now,
+			   clients_connected(), most);
+}
+
 static void memory_sample(struct sim_timer *t)
 {
 	size_t now = mem_out().bytes, most = memory_ceiling();
@@ -45,6 +64,7 @@ static void memory_sample(struct sim_timer *t)
 		sim_broken("memory",
 			   "%zu bytes with %u clients and %u connections to servers (at most %zu)",
 			   now, clients_connected(), servers_connected(), most);
+	disk_sample();
 	if (world.clients_left && !world.ending)
 		sim_timer_start(&sampler, sim_now_us() + SAMPLE_US);
 }
@@ -57,6 +77,7 @@ void memory_begin(void)
 void memory_serving(void)
 {
 	serving = mem_out();
+	disk_begin = sim_disk_bytes();
 	sampler.run = memory_sample;
 	sim_timer_start(&sampler, sim_now_us() + SAMPLE_US);
 }

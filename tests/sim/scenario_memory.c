@@ -11,7 +11,7 @@ static void memory_run(void)
 	setup_plain(&world.setup);
 	for (unsigned i = 0; i < 3; i++) {
 		world.setup.routes[i].temp_files = sim_chance(5000);
-		world.setup.routes[i].temp_max = 300000;
+		world.setup.routes[i].temp_max = 200000;
 		world.setup.routes[i].buffers = 4;
 	}
 	for (unsigned i = 0; i < 2; i++) {
