@@ -338,6 +338,10 @@ static void check_line(struct ask *a, const struct log_words *w)
 	if (a->got_status && status != a->got_status && a->got_status != 101)
 		sim_broken("log", "request %u: the log says %lld, the client saw %d", a->id,
 			   (long long)status, a->got_status);
+	if (a->stalls && (a->log_ms + 2 < world.setup.send_timeout ||
+			  a->log_ms > world.setup.send_timeout + 500))
+		sim_broken("deadline", "request %u: send_timeout after %lld ms", a->id,
+			   (long long)a->log_ms);
 	if (!a->got_whole || a->kind == ASK_TUNNEL)
 		return;
 	if (log_number(w->bytes) != a->got_wire)

@@ -40,6 +40,8 @@ struct ask {
 	int64_t from;	   /* of a file: the first byte that is asked for */
 	unsigned file;
 	bool chunked, expect, bad_body;
+	bool stalls; /* its client reads nothing from the start, and the answer is too large for
+			sockets */
 	const char *excuse; /* why it need not be answered; NULL: it must be */
 	struct ask_try tries[TRIES_MAX];
 	unsigned ntries;

@@ -21,6 +21,8 @@ void time_check_answer(struct client *c, struct ask *a)
 {
 	const struct ask_try *t = &a->tries[0];
 
+	if (world.hangs && a->got_status == 504)
+		time_check(c, "proxy_connect_timeout", a->sent_us, world.setup.connect_timeout);
 	if (world.destructive || world.ending || !a->own)
 		return;
 	if (a->got_status == 408 && c->silent)

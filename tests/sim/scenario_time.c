@@ -27,6 +27,40 @@ static void time_silent(const struct route *r, uint64_t stop_at)
 	client_start(c);
 }
 
+/* Reads nothing: send_timeout, as the log tells. */
+static void time_deaf(void)
+{
+	struct client *c = time_client(0);
+	struct ask *a = client_ask(c, &world.setup.routes[sim_draw(3)], ASK_PROXIED, "GET");
+
+	world.setup.routes[0].temp_files = world.setup.routes[1].temp_files = false;
+	a->length = 5000000;
+	a->stalls = true;
+	c->doom = DOOM_DEAF;
+	c->doom_us = 1;
+	client_start(c);
+}
+
+static void connect_run(void)
+{
+	world.o.latency_max_us = 700;
+	world.o.sndbuf_min = world.o.sndbuf_max = 65536;
+	world_start();
+	setup_plain(&world.setup);
+	world.o.faults.hang = 10000;
+	world.hangs = true;
+	for (unsigned i = 0; i < 6; i++) {
+		struct client *c = time_client(i);
+
+		client_ask(c, &world.setup.routes[i % 3], ASK_PROXIED, "GET")->length = 100;
+		client_start(c);
+	}
+	world_run();
+}
+
+const struct scenario scenario_connect = {"connect", "no connection to a server comes about",
+					  connect_run};
+
 static void time_run(void)
 {
 	static enum act acts[8] = {ACT_HANG, ACT_HANG, ACT_HANG, ACT_HANG,
@@ -46,6 +80,8 @@ static void time_run(void)
 	if (sim_chance(5000)) {
 		world.setup.groups[0].honest = false;
 		server_script(acts, 8);
+	} else {
+		time_deaf();
 	}
 	for (unsigned i = 0; i < 6; i++) {
 		struct client *c = time_client(i);

@@ -6,17 +6,10 @@
 static const struct scenario random_scenario = {"random", "everything is drawn from the seed",
 						world_random};
 
-const struct scenario *const scenarios[] = {&random_scenario,
-					    &scenario_plain,
-					    &scenario_continue,
-					    &scenario_upgrade,
-					    &scenario_cancel,
-					    &scenario_early,
-					    &scenario_idle,
-					    &scenario_reload,
-					    &scenario_memory,
-					    &scenario_time,
-					    NULL};
+const struct scenario *const scenarios[] = {
+	&random_scenario, &scenario_plain, &scenario_continue, &scenario_upgrade,
+	&scenario_cancel, &scenario_early, &scenario_idle,     &scenario_reload,
+	&scenario_memory, &scenario_time,  &scenario_connect,  NULL};
 
 const struct scenario *scenario_find(const char *name)
 {

@@ -3,4 +3,5 @@
 #include "world.h"
 
 extern const struct scenario scenario_plain, scenario_continue, scenario_upgrade, scenario_cancel,
-	scenario_early, scenario_idle, scenario_reload, scenario_memory, scenario_time;
+	scenario_early, scenario_idle, scenario_reload, scenario_memory, scenario_time,
+	scenario_connect;

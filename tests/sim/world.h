@@ -22,6 +22,7 @@ struct world {
 	struct sim_options o;
 	struct setup setup;
 	bool destructive; /* faults that lose connections, memory or time: nothing is sure */
+	bool hangs;	  /* no connection to a server comes about: only time-outs answer */
 	bool full_disk;	  /* log lines may be missing */
 	enum world_end
 		end; /* how it ends: after all clients; while they are at it; the same, at once */
