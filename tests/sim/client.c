@@ -307,9 +307,10 @@ static void client_answered(struct client *c)
 			c->feed_ready = false;
 	}
 	c->reading++;
-	if (a->early)
+	if (a->early || a->bad_body)
 		for (unsigned i = c->reading; i < c->nasks; i++)
-			ask_excuse(c->asks[i], "an early answer came before it");
+			ask_excuse(c->asks[i],
+				   "the connection is of no more use after an early answer");
 	c->answered_us = sim_now_us();
 	parse_init(&c->in);
 	if (c->reading == c->nasks && !c->silent) {
