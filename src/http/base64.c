@@ -41,3 +41,25 @@ struct span base64_decode(struct arena *a, struct span s)
 	}
 	return span_make(p, n);
 }
+
+size_t base64_encode(char *out, const char *in, size_t n)
+{
+	static const char abc[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	const unsigned char *p = (const unsigned char *)in;
+	char *at = out;
+
+	for (; n >= 3; n -= 3, p += 3) {
+		*at++ = abc[p[0] >> 2];
+		*at++ = abc[(p[0] & 3) << 4 | p[1] >> 4];
+		*at++ = abc[(p[1] & 15) << 2 | p[2] >> 6];
+		*at++ = abc[p[2] & 63];
+	}
+	if (n) {
+		*at++ = abc[p[0] >> 2];
+		*at++ = abc[(p[0] & 3) << 4 | (n > 1 ? p[1] >> 4 : 0)];
+		*at++ = n > 1 ? abc[(p[1] & 15) << 2] : '=';
+		*at++ = '=';
+	}
+	return (size_t)(at - out);
+}

@@ -1,6 +1,7 @@
 /* gRPC-Web: what browsers speak, who cannot read trailers. Requests are gRPC with another content
  * type; in responses the trailers follow the messages as one more frame, marked by the highest bit
  * of its first byte. The text dialect has all of it in base64. */
+#include "http/base64.h"
 #include "proxy/grpc.h"
 
 #define TEXT_MAX 12288 /* bytes of one piece in base64; a multiple of three */
@@ -59,28 +60,6 @@ ssize_t base64_stream_decode(struct base64_stream *s, const char *in, size_t n, 
 		*s = (struct base64_stream){0};
 	}
 	return at - out;
-}
-
-static size_t base64_encode_into(char *out, const char *in, size_t n)
-{
-	static const char abc[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const unsigned char *p = (const unsigned char *)in;
-	char *at = out;
-
-	for (; n >= 3; n -= 3, p += 3) {
-		*at++ = abc[p[0] >> 2];
-		*at++ = abc[(p[0] & 3) << 4 | p[1] >> 4];
-		*at++ = abc[(p[1] & 15) << 2 | p[2] >> 6];
-		*at++ = abc[p[2] & 63];
-	}
-	if (n) {
-		*at++ = abc[p[0] >> 2];
-		*at++ = abc[(p[0] & 3) << 4 | (n > 1 ? p[1] >> 4 : 0)];
-		*at++ = n > 1 ? abc[(p[1] & 15) << 2] : '=';
-		*at++ = '=';
-	}
-	return (size_t)(at - out);
 }
 
 /* ---- the request ---- */
@@ -202,7 +181,7 @@ static enum fail web_trailers(struct web_response *w)
 		p = arena_alloc(a, w->end.n * 4 / 3 + 4);
 		if (!p)
 			return FAIL_NO_MEMORY;
-		w->end = span_make(p, base64_encode_into(p, w->end.p, w->end.n));
+		w->end = span_make(p, base64_encode(p, w->end.p, w->end.n));
 	}
 	w->stage = WEB_TRAILERS;
 	return FAIL_OK;
@@ -217,7 +196,7 @@ static enum fail web_text(struct web_response *w, struct piece *out)
 	if (!w->text)
 		return FAIL_NO_MEMORY;
 	w->rest.mem = span_cut(w->rest.mem, part.n, w->rest.mem.n);
-	out->mem = span_make(w->text, base64_encode_into(w->text, part.p, part.n));
+	out->mem = span_make(w->text, base64_encode(w->text, part.p, part.n));
 	out->flush = true;
 	return FAIL_OK;
 }

@@ -35,6 +35,8 @@ void h2_stream_wake(struct h2_stream *st)
 		co_wake(st->reader, 0);
 	if (st->writer)
 		co_wake(st->writer, 0);
+	if (st->event)
+		st->event(st);
 }
 
 static void stream_arrived(struct h2_stream *st)
@@ -42,6 +44,8 @@ static void stream_arrived(struct h2_stream *st)
 	st->arrived_ms = io_now_ms();
 	if (st->reader)
 		co_wake(st->reader, 0);
+	if (st->event)
+		st->event(st);
 }
 
 /* The server broke the rules of one stream, or we cannot go on with it. */
@@ -93,8 +97,7 @@ static int on_header(nghttp2_session *s, const nghttp2_frame *frame, const uint8
 /* All of the response is here, as far as the server is concerned. */
 static void stream_ended(struct h2_stream *st)
 {
-	if (st->announced >= 0 && st->arrived != st->announced &&
-	    http_response_has_body(st->method, st->resp->status)) {
+	if (st->announced >= 0 && st->arrived != st->announced && !st->bodiless) {
 		stream_refuse(st, FAIL_UPSTREAM_TRUNCATED, NGHTTP2_PROTOCOL_ERROR);
 		return;
 	}
@@ -117,9 +120,10 @@ static void stream_head(struct h2_stream *st, bool end)
 	}
 	if (!st->head_done && st->resp->status >= 200) {
 		st->head_done = true;
+		st->bodiless = !http_response_has_body(st->method, st->resp->status);
 		/* Nothing follows: then the client's head must end its stream, too (gRPC's
 		 * trailers-only answers). */
-		if (end && http_response_has_body(st->method, st->resp->status)) {
+		if (end && !st->bodiless) {
 			st->resp->content_length = 0;
 			st->resp->chunked = false;
 		}
@@ -191,8 +195,7 @@ static int on_data(nghttp2_session *s, uint8_t flags, int32_t id, const uint8_t 
 	if (!st)
 		return 0;
 	st->arrived += (int64_t)n;
-	if (!st->head_done || !http_response_has_body(st->method, st->resp->status) ||
-	    (st->announced >= 0 && st->arrived > st->announced))
+	if (!st->head_done || st->bodiless || (st->announced >= 0 && st->arrived > st->announced))
 		stream_refuse(st, FAIL_UPSTREAM_H2, NGHTTP2_PROTOCOL_ERROR);
 	else if (!stream_store(st, p, n))
 		stream_refuse(st, FAIL_NO_MEMORY, NGHTTP2_INTERNAL_ERROR);
@@ -307,6 +310,8 @@ static int send_data(nghttp2_session *s, nghttp2_frame *frame, const uint8_t *fr
 	}
 	if (!piece_len(&st->piece) && st->writer)
 		co_wake(st->writer, 0);
+	if (!piece_len(&st->piece) && st->event)
+		st->event(st);
 	return 0;
 }
 

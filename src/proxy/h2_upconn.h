@@ -22,7 +22,8 @@ struct h2_upconn;
 struct h2_stream {
 	struct h2_upconn *conn; /* NULL: on none, or over */
 	struct list link;
-	int32_t id;		    /* 0: nothing submitted yet */
+	int32_t id;			     /* 0: nothing submitted yet */
+	void (*event)(struct h2_stream *st); /* the same for a tunnel; NULL: none */
 	struct co *reader, *writer; /* who waits for something to arrive, to have been sent; woken
 				       with 0 */
 	/* The response. Filled in before h2_stream_open: */
@@ -35,6 +36,7 @@ struct h2_stream {
 	struct hdrs trailers;
 	unsigned interims;
 	bool head_done;	     /* *resp is complete */
+	bool bodiless;	     /* its status, or a HEAD, says so */
 	bool ended;	     /* and so is the rest */
 	enum fail fail;	     /* FAIL_OK: well up to now. Otherwise nothing more will come */
 	struct inbuf in;     /* body that nobody has taken yet */

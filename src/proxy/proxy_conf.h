@@ -138,6 +138,7 @@ struct proxy_conf {
 	struct proxy_names hidden;
 	struct proxy_head *head;
 	struct tls_ctx *tls;
+	struct tls_ctx *tls_http1; /* offers no HTTP/2; NULL: tls does not either */
 	uint64_t tls_identity;
 	bool rewrites_cookies;
 };

@@ -77,20 +77,30 @@ static uint64_t ssl_identity(const struct tls_conf *t)
 	return h | 1;
 }
 
-static int ssl_make(struct conf_call *c, struct proxy_conf *conf, struct tls_conf *t)
+static int ssl_make_one(struct conf_call *c, const struct tls_conf *t, struct tls_ctx **out)
 {
 	struct span err = {0};
 
-	conf->tls_identity = ssl_identity(t);
-	conf->tls = tls_ctx_new(t, c->ctx->arena, &err);
-	if (!conf->tls)
+	*out = tls_ctx_new(t, c->ctx->arena, &err);
+	if (!*out)
 		return conf_error(c, 0, "%.*s", SPAN_ARG(err));
-	if (snapshot_on_free(c->ctx->snapshot, ssl_ctx_free, conf->tls) < 0) {
-		ssl_ctx_free(conf->tls);
-		conf->tls = NULL;
+	if (snapshot_on_free(c->ctx->snapshot, ssl_ctx_free, *out) < 0) {
+		ssl_ctx_free(*out);
+		*out = NULL;
 		return conf_error(c, 0, "out of memory");
 	}
 	return CONF_OK;
+}
+
+static int ssl_make(struct conf_call *c, struct proxy_conf *conf, struct tls_conf *t)
+{
+	struct tls_conf http1 = *t;
+
+	conf->tls_identity = ssl_identity(t);
+	if (ssl_make_one(c, t, &conf->tls) < 0)
+		return CONF_ERR;
+	http1.nalpn = 0;
+	return t->nalpn ? ssl_make_one(c, &http1, &conf->tls_http1) : CONF_OK;
 }
 
 /* With variables: t and its texts are the snapshot's. */

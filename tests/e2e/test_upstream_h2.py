@@ -659,3 +659,119 @@ def test_nginx_as_server(start, tmp_path):
         assert s.get("/f").body == b"f" * 300000
         assert s.get("/f", headers=[("Range", "bytes=1-3")]).status == 206
         assert s.get("/up", method="POST", body=b"x" * 500000).status in (200, 413)
+
+
+# ---------------------------------------------------------------- WebSocket
+
+WS = 'proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;'
+HELLO = ("GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
+
+
+def speaks_websocket(on):
+    import h2.settings
+
+    def on_head(c, r):
+        if r.get(":method") == "CONNECT":
+            c.respond(r.stream, headers=[("sec-websocket-protocol", "chat")], body=b"", end=False)
+
+    def on_data(c, r, d):
+        if d and r.get(":method") == "CONNECT":
+            c.data(r.stream, b"<" + d + b">")
+
+    def on_request(c, r):
+        c.data(r.stream, b"bye", end=True) if r.get(":method") == "CONNECT" else c.respond(r.stream, body=b"ok")
+    settings = {h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: 1} if on else None
+    return dict(settings=settings, on_head=on_head, on_data=on_data, on_request=on_request)
+
+
+def test_websocket_over_extended_connect(start, h2b):
+    b = h2b(**speaks_websocket(True))
+    s = start(conf(b, WS), workers=1)
+    with s.connect() as c, s.connect() as other:
+        c.send(HELLO)
+        r = c.read_response()
+        assert r.status == 101 and r.get("Upgrade") == "websocket" and r.get("Connection").lower() == "upgrade"
+        assert r.get("Sec-WebSocket-Accept") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" and r.get("sec-websocket-protocol") == "chat"
+        for word in (b"one", b"two", b"x" * 5000):
+            c.send(word)
+            assert c.read_exact(len(word) + 2) == b"<" + word + b">"
+        assert other.request("/plain").body == b"ok"  # in the same connection
+        c.sock.shutdown(socket.SHUT_WR)
+        assert c.read_exact(3) == b"bye"
+        assert c.sock.recv(1) == b""
+    head = b.requests[0].headers
+    assert head[0] == (":method", "CONNECT") and (":protocol", "websocket") in head and b.requests[0].get(":path") == "/chat"
+    assert b.requests[0].get("sec-websocket-key") is None and b.requests[0].get("sec-websocket-version") == "13"
+    assert b.accepted == 1 and not b.problems
+
+
+def test_websocket_in_bulk(start, h2b):
+    b = h2b(**dict(speaks_websocket(True), on_data=lambda c, r, d: c.data(r.stream, d)))
+    s = start(conf(b, WS), workers=1)
+    data = os.urandom(4 << 20)
+    with s.connect() as c:
+        c.send(HELLO)
+        assert c.read_response().status == 101
+        t = threading.Thread(target=c.sock.sendall, args=(data,))
+        t.start()
+        assert c.read_exact(len(data)) == data
+        t.join()
+
+
+def test_websocket_client_leaves(start, h2b):
+    b = h2b(**speaks_websocket(True))
+    s = start(conf(b, WS), workers=1)
+    with s.connect() as c:
+        c.send(HELLO)
+        assert c.read_response().status == 101
+        c.reset()
+    poll(lambda: b.resets(), 10, "RST_STREAM")
+    assert s.get("/").body == b"ok" and b.accepted == 1
+
+
+def test_websocket_server_resets(start, h2b):
+    b = h2b(**dict(speaks_websocket(True), on_data=lambda c, r, d: c.reset(r.stream)))
+    s = start(conf(b, WS), workers=1)
+    with s.connect() as c:
+        c.send(HELLO)
+        assert c.read_response().status == 101
+        c.send(b"x")
+        with pytest.raises((harness.Closed, OSError)):
+            c.read_exact(1)
+
+
+def test_websocket_refused(start, h2b):
+    b = h2b(**dict(speaks_websocket(True), on_head=lambda c, r: c.respond(r.stream, status=403, body=b"no")))
+    s = start(conf(b, WS), workers=1)
+    with s.connect() as c:
+        c.send(HELLO)
+        r = c.read_response()
+        assert r.status == 403 and r.body == b"no"
+
+
+def test_websocket_falls_back_to_http1(start, h2b, backend, certs):
+    """A TLS server that speaks both but cannot carry WebSocket in HTTP/2."""
+    seen = []
+
+    def both(conn):
+        seen.append(conn.sock.selected_alpn_protocol())
+        if seen[-1] == "h2":
+            from h2_backend import H2Conn
+            H2Conn(b, conn).run()
+            return
+        r = conn.read_head()
+        assert r.get("Upgrade") == "websocket"
+        conn.send("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        conn.send(b"echo " + conn.sock.recv(100))
+    b = h2b(**speaks_websocket(False), tls=h2_tls(certs, protocols=("h2", "http/1.1")))
+    b.handler = both
+    for version in ("2", "auto"):
+        s = start(conf(b, WS, to="https://%s", version=version), workers=1)
+        assert s.get("/").body == b"ok"
+        with s.connect() as c:
+            c.send(HELLO)
+            assert c.read_response().status == 101
+            c.send(b"hi")
+            assert c.read_exact(7) == b"echo hi"
+    assert seen.count("h2") == 2 and seen.count(None) == 2

@@ -1,19 +1,7 @@
 /* HTTP/2 to servers: one stream of a connection that others use as well. */
 #include <errno.h>
 #include "io/loop.h"
-#include "proxy/exchange.h"
-#include "proxy/h2_upconn.h"
-
-struct http2 {
-	struct exchange *x;
-	struct h2_stream st;
-	struct body body;
-	struct inbuf held; /* what the body's reader has */
-	size_t given;	   /* bytes of it */
-	int64_t received;
-	uint64_t progress_ms; /* when something of the request went out last */
-	int64_t progress;     /* and how much had by then */
-};
+#include "proxy/proto/http2.h"
 
 static void http2_init(struct exchange *x)
 {
@@ -21,6 +9,39 @@ static void http2_init(struct exchange *x)
 
 	*h = (struct http2){.x = x};
 	list_init(&h->st.link);
+}
+
+/* Waits for the server's SETTINGS, which say whether WebSocket can be had. */
+static MAY_SUSPEND enum h2_known http2_can_upgrade(struct exchange *x, struct http2 *h,
+						   uint64_t deadline)
+{
+	struct h2_stream *st = &h->st;
+	int rc = 0;
+
+	while (rc == 0 && h2_stream_extended_connect(st) == H2_NOT_YET) {
+		st->reader = co_current();
+		rc = co_suspend(deadline);
+		st->reader = NULL;
+	}
+	return rc == -ECANCELED ? H2_NOT_YET : MAX_OF(h2_stream_extended_connect(st), H2_NO);
+}
+
+/* A server that cannot is asked in HTTP/1, over a connection of its own. */
+static MAY_SUSPEND enum fail http2_fall_back(struct exchange *x, const struct upconn_want *want)
+{
+	struct upconn_want w = *want;
+	struct tls_connect tls;
+
+	w.identity = want->identity * 31 + 1;
+	if (w.tls) {
+		tls = *w.tls;
+		tls.ctx = x->conf->tls_http1;
+		tls.session_key = 0;
+		w.tls = &tls;
+		if (!tls.ctx || x->conf->ssl.names)
+			return FAIL_UPSTREAM_H2;
+	}
+	return proto_http1.connect(x, &w);
 }
 
 static MAY_SUSPEND enum fail http2_connect(struct exchange *x, struct upconn_want *want)
@@ -39,6 +60,14 @@ static MAY_SUSPEND enum fail http2_connect(struct exchange *x, struct upconn_wan
 		return f;
 	if (plain)
 		return http1_adopt(x, plain);
+	if (x->upgrade) {
+		enum h2_known can = http2_can_upgrade(x, h, io_after(want->connect_timeout_ms));
+
+		if (can != H2_YES)
+			h2_stream_leave(&h->st);
+		if (can != H2_YES)
+			return can == H2_NO ? http2_fall_back(x, want) : FAIL_CANCELLED;
+	}
 	x->connected = true;
 	x->reused = h2_stream_reused(&h->st);
 	return FAIL_OK;
@@ -53,7 +82,11 @@ static void http2_fields(struct exchange *x, struct h2_fields *f)
 	size_t first;
 
 	(void)span_split(&rest, '\n', &line); /* the request line */
-	h2_fields_add(f, SPAN(":method"), x->method_name, NGHTTP2_NV_FLAG_NO_COPY_NAME);
+	h2_fields_add(f, SPAN(":method"), x->upgrade ? SPAN("CONNECT") : x->method_name,
+		      NGHTTP2_NV_FLAG_NO_COPY_NAME);
+	if (x->upgrade)
+		h2_fields_add(f, SPAN(":protocol"), SPAN("websocket"),
+			      NGHTTP2_NV_FLAG_NO_COPY_NAME);
 	h2_fields_add(f, SPAN(":scheme"), x->target->tls ? SPAN("https") : SPAN("http"),
 		      NGHTTP2_NV_FLAG_NO_COPY_NAME);
 	h2_fields_add(f, SPAN(":path"), x->uri, NGHTTP2_NV_FLAG_NO_COPY_NAME);
@@ -67,6 +100,8 @@ static void http2_fields(struct exchange *x, struct h2_fields *f)
 
 		if (id == HDR_HOST)
 			authority = value;
+		else if (x->upgrade && id == HDR_SEC_WEBSOCKET_KEY)
+			continue;
 		else if (x->grpc_web && !(value = grpc_web_field(x, id, value)).p)
 			continue;
 		else if (!h2_field_is_connection(id))
@@ -105,6 +140,8 @@ static enum fail http2_send(struct exchange *x, bool *all)
 		h->st.piece = (struct piece){.kind = PIECE_MEM, .mem = x->memory};
 		h->st.piece_last = true;
 	}
+	if (x->upgrade) /* the tunnel will have something to say */
+		h->st.has_body = true;
 	h->progress_ms = io_now_ms();
 	fl = h2_stream_open(&h->st, &f);
 	return fl;
@@ -237,6 +274,12 @@ static MAY_SUSPEND enum fail http2_recv(struct exchange *x)
 			return f;
 	}
 	x->interims = st->interims;
+	if (x->upgrade && x->resp.status < 300) {
+		enum fail f = http2_switched(x);
+
+		if (f != FAIL_OK)
+			return f;
+	}
 	return http2_log_head(x) ? FAIL_OK : FAIL_NO_MEMORY;
 }
 
@@ -356,11 +399,6 @@ static void http2_fini(struct exchange *x)
 	inbuf_free(&h->st.in);
 	inbuf_free(&h->held);
 	h->given = 0;
-}
-
-static bool http2_tunnel(struct exchange *x, struct tunnel *t)
-{
-	return false;
 }
 
 const struct proto_ops proto_http2 = {
