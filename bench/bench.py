@@ -20,9 +20,11 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests"))
+from h2raw import H2  # noqa: E402
 from harness import alive, children, free_port, poll  # noqa: E402
 
 NGINX, HAPROXY, WRK = "/usr/sbin/nginx", "/usr/sbin/haproxy", "/usr/bin/wrk"
+H2LOAD, H2O = "/usr/bin/h2load", "/usr/bin/h2o"
 TICK = os.sysconf("SC_CLK_TCK")
 CORES = os.cpu_count()
 
@@ -51,13 +53,20 @@ CASES = [
     ("proxy 100 KiB", ["-c64"], "http", "/100k", "all"),
     ("proxy 10 MiB", ["-c8"], "http", "/10m", "all"),
     ("upload 16 KiB", ["-c64", "-s", os.path.join(HERE, "upload.lua")], "http", "/upload", "all"),
+    # HTTP/2 over TLS, with h2load
+    ("h2 static 1 KiB", ["-c16", "-m10"], "h2", "/files/1k", "files"),
+    ("h2 static 100 KiB", ["-c16", "-m10"], "h2", "/files/100k", "files"),
+    ("h2 proxy 1 KiB", ["-c16", "-m10"], "h2", "/1k", "all"),
+    ("h2 proxy 100 KiB", ["-c16", "-m10"], "h2", "/100k", "all"),
 ]
-# What issue 2 wants of sluice: total CPU relative to the better peer, or to one; user CPU relative to nginx.
+# What issues 2 and 4 want of sluice: total CPU relative to the better peer, or to one; user CPU relative to nginx.
 WANTED = {
     "proxy 1 KiB": ("best", 0.80, 0.5), "proxy 1 KiB, TLS": ("nginx", 0.9, None),
     "proxy 1 KiB, 1000 connections": ("nginx", 0.9, None), "proxy 1 KiB, new connection each": ("nginx", 0.9, None),
     "static 1 KiB": ("nginx", 0.9, None), "static 100 KiB": ("nginx", 0.9, None),
     "proxy 100 KiB": ("haproxy", 1.0, None), "proxy 10 MiB": ("haproxy", 1.0, None), "upload 16 KiB": ("haproxy", 1.0, None),
+    "h2 static 1 KiB": ("nginx", 0.8, None), "h2 static 100 KiB": ("nginx", 0.9, None),
+    "h2 proxy 1 KiB": ("nginx", 0.8, None), "h2 proxy 100 KiB": ("nginx", 0.9, None),
 }
 
 
@@ -143,8 +152,12 @@ def temps(folder, tag, names=("client_body", "proxy", "fastcgi", "uwsgi", "scgi"
 
 
 def nginx_like(name, binary, folder, origin_port):
-    ports = {"http": free_port(), "https": free_port()}
+    ports = {"http": free_port(), "https": free_port(), "h2": free_port()}
     tag = name
+    listen_h2 = f"listen 127.0.0.1:{ports['h2']} ssl" + ("; http2 on" if name == "sluice" else " http2") + ";"
+    tls = f"ssl_protocols TLSv1.3; ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;"
+    places = f"""location / {{ proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host; }}
+    location /files/ {{ root {folder}; }}"""
     names = ("client_body", "proxy") if name == "sluice" else ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     conf = f"""daemon off; worker_processes 1; pid {folder}/{tag}.pid; error_log {folder}/{tag}.log error; worker_rlimit_nofile {LIMIT};
 events {{ worker_connections {LIMIT // 2}; }}
@@ -152,9 +165,8 @@ http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000000
   default_type application/octet-stream; {temps(folder, tag, names)}
   upstream origin {{ server 127.0.0.1:{origin_port}; keepalive 256; keepalive_requests 100000000; }}
   server {{ listen 127.0.0.1:{ports['http']} backlog=4096; listen 127.0.0.1:{ports['https']} ssl backlog=4096;
-    ssl_protocols TLSv1.3; ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
-    location / {{ proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host; }}
-    location /files/ {{ root {folder}; }} }} }}
+    {tls} {places} }}
+  server {{ {listen_h2} {tls} {places} }} }}
 """
     path = f"{folder}/{tag}.conf"
     with open(path, "w") as f:
@@ -163,7 +175,7 @@ http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000000
 
 
 def haproxy(folder, origin_port):
-    ports = {"http": free_port(), "https": free_port()}
+    ports = {"http": free_port(), "https": free_port(), "h2": free_port()}
     with open(f"{folder}/both.pem", "w") as f:
         for name in ("cert.pem", "key.pem"):
             with open(f"{folder}/{name}") as g:
@@ -182,6 +194,7 @@ defaults
 frontend f
     bind 127.0.0.1:{ports['http']} backlog 4096
     bind 127.0.0.1:{ports['https']} backlog 4096 ssl crt {folder}/both.pem
+    bind 127.0.0.1:{ports['h2']} backlog 4096 ssl crt {folder}/both.pem alpn h2
     default_backend b
 backend b
     server o 127.0.0.1:{origin_port} pool-max-conn 256
@@ -190,6 +203,27 @@ backend b
     with open(path, "w") as f:
         f.write(conf)
     return Peer("haproxy", [HAPROXY, "-f", path, "-db"], ports)
+
+
+def h2o(folder, origin_port):
+    ports = {"http": free_port(), "h2": free_port()}
+    conf = f"""num-threads: 1
+user: root
+pid-file: {folder}/h2o.pid
+error-log: {folder}/h2o.log
+file.send-compressed: OFF
+listen: {{host: 127.0.0.1, port: {ports['http']}}}
+listen: {{host: 127.0.0.1, port: {ports['h2']}, ssl: {{certificate-file: {folder}/cert.pem, key-file: {folder}/key.pem}}}}
+hosts:
+  default:
+    paths:
+      /files: {{file.dir: {folder}/files}}
+      /: {{proxy.reverse.url: "http://127.0.0.1:{origin_port}/", proxy.preserve-host: OFF}}
+"""
+    path = f"{folder}/h2o.conf"
+    with open(path, "w") as f:
+        f.write(conf)
+    return Peer("h2o", [H2O, "-c", path], ports)
 
 
 FLOOR_CASES = ("proxy 1 KiB", "proxy 1 KiB, 1000 connections")
@@ -217,12 +251,24 @@ def wrk(url, args, seconds):
             "p99_us": float(m.group(1)) * UNITS[m.group(2)] if m else 0, "errors": errors + (int(bad.group(1)) if bad else 0)}
 
 
+def h2load(url, args, seconds):
+    """Runs for so long and counts what succeeded; requests cut off by the end are no errors."""
+    out = subprocess.run(pin(1, [H2LOAD, "-t1", *args, "-D", str(seconds), "--warm-up-time", "0", url]), capture_output=True, text=True,
+                         timeout=seconds + 60).stdout
+    m = re.search(r"finished in [\d.]+\w+, ([\d.]+) req/s", out)
+    codes = list(map(int, re.search(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", out).groups()))
+    late = re.search(r"time for request:\s+\S+\s+([\d.]+)(us|ms|s)", out)
+    return {"requests": codes[0], "rps": float(m.group(1)) if m else 0, "errors": sum(codes[1:]),
+            "p99_us": float(late.group(1)) * UNITS[late.group(2)] if late else 0}
+
+
 def measure(peer, args, scheme, path, seconds):
-    url = f"{scheme}://127.0.0.1:{peer.ports[scheme]}{path}"
-    wrk(url, args, 1)
+    load = h2load if scheme == "h2" else wrk
+    url = f"{'https' if scheme == 'h2' else scheme}://127.0.0.1:{peer.ports[scheme]}{path}"
+    load(url, args, 1)
     pids = peer.pids()
     before = cpu(pids)
-    r = wrk(url, args, seconds)
+    r = load(url, args, seconds)
     after = cpu(pids)
     n = max(r["requests"], 1)
     r["user_us"] = (after[0] - before[0]) * 1e6 / n
@@ -241,6 +287,11 @@ def idle_memory(peer, scheme, n):
 
     def more(count):
         while len(conns) < count:
+            if scheme == "h2":
+                c = H2(peer.ports["h2"], tls=True, timeout=20)
+                conns.append(c)
+                c.get("/1k", scheme="https")
+                continue
             s = socket.create_connection(("127.0.0.1", peer.ports[scheme]), 20)
             if ctx:
                 s = ctx.wrap_socket(s)
@@ -303,9 +354,12 @@ def report(results, memory, names):
                 verdicts.append((f"{case}: user CPU {ratio:.2f} of nginx (wanted {user})", ratio <= user))
     if memory:
         lines.append("")
-        lines.append(f"{'bytes per idle connection':34} {'':8} {'plain':>8} {'TLS':>8}")
+        lines.append(f"{'bytes per idle connection':34} {'':8} {'plain':>8} {'TLS':>8} {'h2 TLS':>8}")
         for name, m in memory.items():
-            lines.append(f"{'':34} {name:8} {m['http']:8.0f} {m['https']:8.0f}")
+            lines.append(f"{'':34} {name:8} {m['http']:8.0f} {m.get('https', 0):8.0f} {m['h2']:8.0f}")
+        if "sluice" in memory and "nginx" in memory:
+            ratio = memory["sluice"]["h2"] / max(memory["nginx"]["h2"], 1)
+            verdicts.append((f"idle HTTP/2 connection: {ratio:.2f} of nginx (wanted 0.5)", ratio <= 0.5))
         if "sluice" in memory:
             verdicts.append((f"idle plain connection: {memory['sluice']['http']:.0f} bytes (wanted 512)", memory["sluice"]["http"] <= 512))
             verdicts.append((f"idle TLS connection: {memory['sluice']['https']:.0f} bytes (wanted 10240)", memory["sluice"]["https"] <= 10240))
@@ -321,7 +375,7 @@ def main():
     ap.add_argument("--out", default="build")
     ap.add_argument("--quick", action="store_true", help="one short round")
     ap.add_argument("--only", help="cases whose name contains this")
-    ap.add_argument("--peers", default="sluice,nginx,haproxy,floor")
+    ap.add_argument("--peers", default="sluice,nginx,haproxy,h2o,floor")
     ap.add_argument("--rounds", type=int)
     ap.add_argument("--seconds", type=int)
     ap.add_argument("--no-memory", action="store_true")
@@ -340,13 +394,18 @@ def main():
             peers.append(nginx_like("nginx", NGINX, folder, o.ports["http"]))
         if "haproxy" in wanted:
             peers.append(haproxy(folder, o.ports["http"]))
+        if "h2o" in wanted and os.access(H2O, os.X_OK):
+            peers.append(h2o(folder, o.ports["http"]))
         if "floor" in wanted:
             peers.append(floor(folder, o.ports["http"]))
         results = {}
         for name, args, scheme, path, who in CASES:
             if a.only and a.only not in name:
                 continue
-            rows = {p.name: [] for p in peers if (who == "all" or p.name != "haproxy") and (p.name != "floor" or name in FLOOR_CASES)}
+            rows = {p.name: [] for p in peers if (who == "all" or p.name != "haproxy") and (p.name != "floor" or name in FLOOR_CASES)
+                    and (p.name != "h2o" or scheme == "h2")}
+            if scheme == "h2" and not os.access(H2LOAD, os.X_OK):
+                continue
             for _ in range(rounds):
                 for p in peers:
                     if p.name not in rows:
@@ -367,6 +426,13 @@ def main():
                     memory[p.name] = {"http": idle_memory(p, "http", plain)}
                 finally:
                     p.stop()
+                p.start()
+                try:
+                    memory[p.name]["h2"] = idle_memory(p, "h2", min(plain, 1000 if a.quick else 4000))
+                finally:
+                    p.stop()
+                if "https" not in p.ports:
+                    continue
                 p.start()
                 try:
                     memory[p.name]["https"] = idle_memory(p, "https", min(plain, 1000 if a.quick else 4000))

@@ -92,6 +92,7 @@ void h2_thread_fini(void)
 	mem_free(read_room);
 	mem_free(frame_room);
 	page_thread_fini();
+	h2_ahead_free();
 	read_room = frame_room = NULL;
 }
 

@@ -2,6 +2,7 @@
  * Who sends a piece waits until all of it lies in frames. */
 #include "serve/h2_stream.h"
 #include <errno.h>
+#include "base/pool.h"
 #include "http/date.h"
 #include "serve/h2_conf.h"
 #include "serve/tunnel.h"
@@ -135,6 +136,82 @@ static ssize_t read_data(nghttp2_session *session, int32_t id, uint8_t *buf, siz
 	return (ssize_t)n;
 }
 
+/* ---- files ---- */
+
+/* A file is read ahead of the frames that it goes into, into the thread's room: streams of the same
+ * urgency are served one after the other, so what was read ahead is nearly always what is asked for
+ * next. */
+#define AHEAD_ROOM (64 * 1024)
+
+static _Thread_local struct {
+	char *p;
+	struct h2_client *of; /* NULL: nobody's */
+	off_t off;
+	size_t n;
+} ahead;
+
+void h2_ahead_free(void)
+{
+	mem_free(ahead.p);
+	ahead.p = NULL;
+	ahead.of = NULL;
+}
+
+void h2_ahead_forget(struct h2_client *s)
+{
+	if (ahead.of == s)
+		ahead.of = NULL;
+}
+
+/* How much of the file can go soon; not less than n. */
+static size_t ahead_worth(const struct h2_client *s, size_t n)
+{
+	int32_t window = nghttp2_session_get_stream_remote_window_size(s->h2->session, s->id);
+	size_t soon = MIN_OF(s->piece.len, (size_t)AHEAD_ROOM);
+
+	/* nghttp2 has not yet taken this frame off the window */
+	return MAX_OF(n, MIN_OF(soon, (size_t)MAX_OF(window, 0)));
+}
+
+static bool ahead_fill(struct h2_client *s, size_t n)
+{
+	const struct piece *pc = &s->piece;
+	ssize_t got;
+
+	if (!ahead.p && !(ahead.p = mem_alloc(AHEAD_ROOM)))
+		return false;
+	ahead.of = NULL;
+	got = sys->pread(pc->fd, ahead.p, MIN_OF(ahead_worth(s, n), (size_t)AHEAD_ROOM), pc->off);
+	if (got <= 0)
+		return false;
+	ahead.of = s;
+	ahead.off = pc->off;
+	ahead.n = (size_t)got;
+	return true;
+}
+
+static bool take_file(struct h2_client *s, char *p, size_t n)
+{
+	struct piece *pc = &s->piece;
+
+	while (n) {
+		size_t at = (size_t)(pc->off - ahead.off), k;
+
+		if (ahead.of != s || pc->off < ahead.off || at >= ahead.n) {
+			if (!ahead_fill(s, n))
+				return false;
+			at = 0;
+		}
+		k = MIN_OF(n, ahead.n - at);
+		memcpy(p, ahead.p + at, k);
+		p += k;
+		n -= k;
+		pc->off += (off_t)k;
+		pc->len -= k;
+	}
+	return true;
+}
+
 /* n bytes of what is waiting, into p. */
 static bool take_data(struct h2_client *s, char *p, size_t n)
 {
@@ -147,21 +224,11 @@ static bool take_data(struct h2_client *s, char *p, size_t n)
 	s->taken += n;
 	p += k;
 	n -= k;
-	if (n && pc->kind == PIECE_MEM) {
+	if (n && pc->kind == PIECE_FILE)
+		return take_file(s, p, n);
+	if (n)
 		memcpy(p, pc->mem.p, n);
-		pc->mem = span_cut(pc->mem, n, pc->mem.n);
-		return true;
-	}
-	while (n) {
-		ssize_t got = sys->pread(pc->fd, p, n, pc->off);
-
-		if (got <= 0)
-			return false;
-		p += got;
-		n -= (size_t)got;
-		pc->off += got;
-		pc->len -= (size_t)got;
-	}
+	pc->mem = span_cut(pc->mem, n, pc->mem.n);
 	return true;
 }
 
@@ -320,6 +387,7 @@ static MAY_SUSPEND enum fail h2_data(struct req *r, const struct piece *pc)
 	if (gather(s, pc))
 		return FAIL_OK;
 	s->piece = *pc;
+	h2_ahead_forget(s); /* it may be another file */
 	return send_waiting(s);
 }
 

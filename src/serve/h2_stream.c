@@ -243,6 +243,7 @@ static void h2_stream_free(struct h2_client *s)
 		nghttp2_session_set_stream_user_data(h->session, s->id, NULL);
 	if (h->head == s)
 		h->head = NULL;
+	h2_ahead_forget(s);
 	list_del(&s->link);
 	list_del(&s->start);
 	inbuf_free(&s->in);

@@ -89,6 +89,9 @@ void h2_tunnel_event(struct h2_client *s);
 
 /* ---- h2_sink.c ---- */
 
+/* What was read ahead of a file for s is of no more use; at the end of a thread. */
+void h2_ahead_forget(struct h2_client *s);
+void h2_ahead_free(void);
 /* There is data for nghttp2 to send, or the end. */
 void h2_data_ready(struct h2_client *s);
 
