@@ -218,22 +218,33 @@ char *h2_conn_room(struct h2_conn *h, size_t n)
 	size_t have = inbuf_len(b);
 
 	if (b->cap - b->end < n || !b->p) {
-		size_t want = MAX_OF(have + n, have < 4096 ? (size_t)4096 : 2 * have);
+		/* From one size of the thread's buffers to the next. */
+		size_t want = MAX_OF(have + n, b->cap < 4096 ? (size_t)4096 : (size_t)b->cap);
 
-		if (!inbuf_reserve(b, want, NULL) && !inbuf_reserve(b, have + n, NULL))
+		if (have + n > b->cap && b->cap)
+			want = MAX_OF(want, (size_t)b->cap * 4);
+		if (have + n <= H2_OUT_ROOM)
+			want = MIN_OF(want, (size_t)H2_OUT_ROOM);
+		if (!inbuf_reserve(b, want, NULL))
 			return NULL;
 	}
 	return b->p + b->end;
 }
 
-/* What the socket takes of what is gathered. */
-static void h2_conn_write(struct h2_conn *h)
+/* What the socket takes of what is gathered. all false: more is coming, so only whole TLS records.
+ */
+static void h2_conn_write(struct h2_conn *h, bool all)
 {
 	struct conn *c = h->conn;
 
 	while (inbuf_len(&h->out) && h->phase != H2_DEAD) {
-		struct iovec iov = {h->out.p + h->out.start, inbuf_len(&h->out)};
-		ssize_t n = stream_try_writev(&c->stream, &iov, 1);
+		size_t len = inbuf_len(&h->out);
+		struct iovec iov = {h->out.p + h->out.start, all ? len : len & ~(size_t)16383};
+		ssize_t n;
+
+		if (!iov.iov_len)
+			break;
+		n = stream_try_writev(&c->stream, &iov, 1);
 
 		if (n > 0) {
 			inbuf_take(&h->out, (size_t)n);
@@ -278,7 +289,7 @@ void h2_conn_pump(struct h2_conn *h)
 {
 	h2_conn_touch(h);
 	while (h->phase != H2_DEAD && pump_round(h)) {
-		h2_conn_write(h);
+		h2_conn_write(h, false);
 		if (h->blocked)
 			return;
 		if (io_budget_spent()) {
@@ -509,7 +520,7 @@ void h2_conn_event(struct conn *c)
 
 	h2_conn_touch(h);
 	if (h->blocked && (c->stream.io.ready & IO_W)) {
-		h2_conn_write(h);
+		h2_conn_write(h, true);
 		h2_conn_pump(h);
 	}
 	h2_conn_read(h);
@@ -548,7 +559,7 @@ static void h2_conn_end(struct io_turn_end *e)
 		if (!h->blocked)
 			h2_conn_pump(h);
 		if (!h->blocked)
-			h2_conn_write(h);
+			h2_conn_write(h, true);
 	}
 	list_del(&h->end.link);
 	/* An error of the connection takes its streams along. */

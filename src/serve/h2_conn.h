@@ -56,9 +56,10 @@ struct h2_conn {
 };
 
 #define H2_FRAME_HEAD 9 /* bytes in front of a frame */
-#define H2_OUT_FULL                                                                                \
-	(64 * 1024) /* bytes of output that are gathered before the socket is written              \
-		     */
+/* Bytes of output that are gathered before the socket is written; with one frame more they mostly
+ * fit the room. */
+#define H2_OUT_FULL (48 * 1024)
+#define H2_OUT_ROOM (64 * 1024)
 
 /* ---- h2_conn.c ---- */
 
