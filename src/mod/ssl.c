@@ -421,12 +421,13 @@ static int check_conf(struct ssl_build *b, const struct ssl_conf *conf)
 
 static int build_server(struct conf_call *c, struct server *s)
 {
-	const struct ssl_conf *conf = conf_get(s->scope, c->mod);
+	/* Without a scope there was no memory for the server: told. */
+	const struct ssl_conf *conf = s->scope ? conf_get(s->scope, c->mod) : NULL;
 	struct ssl_build b = {.call = *c};
 	struct arena own;
 	int rc;
 
-	if (!conf->certs.n && !conf->reject)
+	if (!conf || (!conf->certs.n && !conf->reject))
 		return CONF_OK;
 	b.call.scope = s->scope;
 	b.call.node = s->scope->node;
