@@ -195,6 +195,8 @@ static void exchange_fini(void *arg)
 	BUG_ON(x->sending);
 	exchange_finish(x, false, false);
 	exchange_forget(x);
+	if (x->replay)
+		replay_fini(x->replay);
 	if (x->tunnel)
 		inbuf_free(&x->tunnel->server.in);
 }
@@ -261,16 +263,22 @@ static MAY_SUSPEND enum fail exchange_talk(struct exchange *x)
 	return f == FAIL_OK ? exchange_recv(x) : f;
 }
 
+/* Can the request's body be sent from its start? */
+static bool exchange_repeatable(const struct exchange *x)
+{
+	return !x->body_touched || (x->replay && replay_can(x->replay));
+}
+
 /* A connection that was idle died before it said anything: most likely it was being closed while we
  * took it. What must not be done twice (RFC 9110 9.2.2) wants to know for certain. */
 static bool exchange_may_replay(const struct exchange *x, enum fail f)
 {
 	if (f == FAIL_UPSTREAM_REFUSED)
-		return !x->body_touched && x->refused <= REFUSED_MAX;
+		return exchange_repeatable(x) && x->refused <= REFUSED_MAX;
 	if (f != FAIL_UPSTREAM_CLOSED && f != FAIL_UPSTREAM_RESET && f != FAIL_UPSTREAM_SEND)
 		return false;
 	if (!x->connected || !x->reused || !x->conf->retry_reused || x->interims ||
-	    x->proto->heard(x) || x->body_touched)
+	    x->proto->heard(x) || !exchange_repeatable(x))
 		return false;
 	return !tries_method_is_unsafe(x->r->method) ||
 	       (x->conf->next_upstream & NEXT_NON_IDEMPOTENT) || x->proto->unseen(x, f);
@@ -330,7 +338,7 @@ bool exchange_again(struct exchange *x, unsigned bit, unsigned tries_left)
 		.next_upstream = x->conf->next_upstream,
 		.tries_left = tries_left,
 		.bytes_out = x->bytes_out,
-		.unrepeatable = x->body_touched,
+		.unrepeatable = !exchange_repeatable(x),
 		.method = x->r->method,
 		.timeout = (limit && io_now_ms() - x->start_ms >= (uint64_t)limit) ||
 			   io_now_ms() >= x->deadline_ms,
@@ -467,6 +475,8 @@ int exchange_with(struct req *r, const struct proxy_conf *conf)
 			f = FAIL_CLIENT_CLOSED;
 		return req_fail(r, f);
 	}
+	if (x->replay)
+		replay_stop(x->replay);
 	rc = proxy_answer(x);
 	if (rc != PHASE_DONE) /* the answer is not used: nobody closes its body */
 		exchange_send_stop(x);

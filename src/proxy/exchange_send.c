@@ -24,6 +24,16 @@ static int exchange_body_gone(struct exchange *x)
 	return r->error_status ? r->error_status : 502;
 }
 
+/* Connections that many share end under requests more often than others. */
+static int exchange_keep_body(struct exchange *x)
+{
+	x->replay = arena_alloc(&x->r->arena, sizeof(*x->replay));
+	if (!x->replay)
+		return req_fail(x->r, FAIL_NO_MEMORY);
+	replay_init(x->replay, x->r->body);
+	return 0;
+}
+
 int exchange_take_body(struct exchange *x)
 {
 	const struct proxy_conf *c = x->conf;
@@ -45,7 +55,7 @@ int exchange_take_body(struct exchange *x)
 	    (!r->in.chunked || c->http_version >= HTTP_11)) {
 		x->body_kind = SEND_STREAM;
 		x->body_length = r->in.chunked ? -1 : r->in.content_length;
-		return 0;
+		return c->http_version >= HTTP_2 ? exchange_keep_body(x) : 0;
 	}
 	rc = req_read_body(r);
 	if (rc)
@@ -100,7 +110,9 @@ static void sender_run(void *arg)
 		sender_fail(x, f, false);
 	if (x->send_fail == FAIL_OK && x->body_kind == SEND_STREAM && x->r->body) {
 		x->body_touched = true;
-		sender_body(x, x->r->body);
+		if (x->replay)
+			replay_rewind(x->replay);
+		sender_body(x, x->replay ? &x->replay->body : x->r->body);
 	} else if (x->send_fail == FAIL_OK && x->body_kind == SEND_BUFFERED) {
 		struct body *b = req_body_again(x->r);
 

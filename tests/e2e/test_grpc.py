@@ -251,6 +251,27 @@ def test_cancel_reaches_the_server(start, server, channel):
     assert g.echo.cancelled.wait(10 * harness.SLOW)
 
 
+def test_calls_survive_a_goaway(start, channel):
+    """A server that ends its connections without having taken the call: the call goes to the next connection."""
+    count = [0]
+
+    def answer(c, r):
+        count[0] += 1
+        if count[0] % 3 == 0:
+            c.goaway(max(0, r.stream - 2))
+            c.gone = True
+            return
+        c.respond(r.stream, headers=[("content-type", "application/grpc")], body=r.body, trailers=[("grpc-status", "0")])
+    b = H2Backend(on_request=answer)
+    try:
+        s = start(conf("grpc://" + b.addr), workers=1)
+        u = call("unary_unary", channel(s), "echo")
+        for i in range(30):
+            assert u(b"%d" % i, timeout=10) == b"%d" % i
+    finally:
+        b.close()
+
+
 def test_next_server(start, server, channel):
     g = server()
     dead = "127.0.0.1:%d" % free_port()

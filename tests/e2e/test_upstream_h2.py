@@ -401,6 +401,26 @@ def test_goaway_spares_what_it_took(start, h2b):
     assert b.accepted == 2
 
 
+def test_streamed_bodies_are_sent_again(start, h2b):
+    """What was streamed to a server that refuses is kept, up to a ceiling."""
+    seen = []
+
+    def refuse(c, r):
+        seen.append(r)
+        if len(seen) % 2:
+            c.reset(r.stream, 7)
+        else:
+            c.respond(r.stream, body=r.body)
+    b = h2b(on_request=refuse)
+    s = start(conf(b, "proxy_request_buffering off;"), workers=1)
+    for n in (1, 1000, 60000):
+        data = os.urandom(n)
+        r = post_chunked(s, data)
+        assert r.status == 200 and r.body == data
+    seen.clear()
+    assert post_chunked(s, os.urandom(200000)).status == 502  # more than is kept
+
+
 def test_goaway_while_idle(start, h2b):
     b = h2b()
     s = start(conf(b), workers=1)
