@@ -456,6 +456,7 @@ static void client_closed(struct client *c, bool reset)
 		if (!reset || (a->seen_try >= 0 && a->got_body == a->tries[a->seen_try].declared)) {
 			a->got_wire += c->in.all;
 			ask_check_end(a, true);
+			a->got_whole &= !reset; /* what the worker thinks of it is its own affair */
 			c->reading++;
 		}
 	} else if (!c->raw && a && a->got_status) {
