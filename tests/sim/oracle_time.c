@@ -6,7 +6,8 @@
 static void time_check(struct client *c, const char *what, uint64_t since, unsigned timeout_ms)
 {
 	uint64_t due = since + timeout_ms * 1000ull, now = sim_now_us();
-	uint64_t early = 3 * world_latency_us() + 2000, /* bytes may wait for room on their way */
+	uint64_t early = 3 * world_latency_us() + 2000 +
+			 world.slack_us, /* bytes may wait for room on their way */
 		late = 2 * world_latency_us() + 2000 + world.slack_us;
 
 	if (now + early < due)
