@@ -431,6 +431,23 @@ def test_goaway_while_idle(start, h2b):
         assert b.accepted == i + 1
 
 
+def test_connection_gone_silent(start, h2b):
+    """A connection on which nothing is heard any more fails one request, not all that follow."""
+    gate = threading.Event()
+
+    def on_request(c, r):
+        if r.get(":path") == "/deaf":
+            gate.wait(30)
+        c.respond(r.stream, body=b"ok")
+    b = h2b(on_request=on_request)
+    s = start(conf(b, "proxy_read_timeout 300ms; proxy_next_upstream off;"), workers=1)
+    assert s.get("/").status == 200
+    assert s.get("/deaf").status == 504
+    assert s.get("/").status in (200, 504)
+    assert s.get("/").status == 200 and b.accepted == 2
+    gate.set()
+
+
 def test_connection_lost_while_idle(start, h2b):
     b = h2b()
     s = start(conf(b), workers=1)
