@@ -34,16 +34,23 @@ static void body_release(struct h2_client *s)
 	}
 }
 
-/* From now on more may come than before anybody read. */
+/* From now on more may come than before anybody read: as much more as the two sizes differ. The
+ * window itself is another one until the client has acknowledged our settings. */
 static void body_open(struct h2_client *s)
 {
+	nghttp2_session *session = s->h2->session;
+
 	if (s->pulled)
 		return;
 	s->pulled = true;
 	if (s->h2->recv_window > s->h2->window && !s->closed && !s->in_done &&
 	    s->h2->phase != H2_DEAD) {
-		nghttp2_session_set_local_window_size(s->h2->session, NGHTTP2_FLAG_NONE, s->id,
-						      (int32_t)s->h2->recv_window);
+		int32_t now =
+			nghttp2_session_get_stream_effective_local_window_size(session, s->id);
+		int64_t more = (int64_t)s->h2->recv_window - s->h2->window;
+
+		nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, s->id,
+						      (int32_t)MIN_OF(now + more, INT32_MAX));
 		h2_conn_touch(s->h2);
 	}
 }
