@@ -55,7 +55,10 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 			h->head = NULL;
 		return 0;
 	}
-	h->head = s = h->nstreams < h->max_streams ? h2_stream_new(h, id) : NULL;
+	/* Between the last GOAWAY's submission and its departure nghttp2 still lets in what that
+	 * says is not served. */
+	h->head = s = h->nstreams < h->max_streams && h->phase != H2_LEAVING ? h2_stream_new(h, id)
+									     : NULL;
 	if (!s) {
 		refuse_stream(h, id);
 		return glitch(h);
