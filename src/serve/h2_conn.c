@@ -548,6 +548,18 @@ static void h2_conn_slim(struct h2_conn *h)
 		inbuf_free(&h->out);
 }
 
+/* Is there a stream that nghttp2 has not ended? When it reads no more all the same, the connection
+ * is in error; otherwise the client's GOAWAY says so, and what is on its way may still leave. */
+static bool h2_conn_has_open(struct h2_conn *h)
+{
+	struct list *l;
+
+	list_each (l, &h->streams)
+		if (!CONTAINER_OF(l, struct h2_client, link)->closed)
+			return true;
+	return false;
+}
+
 static void h2_conn_end(struct io_turn_end *e)
 {
 	struct h2_conn *h = CONTAINER_OF(e, struct h2_conn, end);
@@ -564,7 +576,7 @@ static void h2_conn_end(struct io_turn_end *e)
 	list_del(&h->end.link);
 	/* An error of the connection takes its streams along. */
 	if (h->phase != H2_DEAD && h->nstreams && !nghttp2_session_want_read(h->session) &&
-	    (h->phase != H2_LEAVING || h->terminated))
+	    (h->phase != H2_LEAVING || h->terminated) && h2_conn_has_open(h))
 		h2_conn_die(h);
 	list_del(&h->end.link);
 	if (h->phase == H2_DEAD ? !h->nstreams : h2_conn_done(h)) {
