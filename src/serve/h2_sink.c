@@ -270,6 +270,15 @@ static struct span number_text(struct arena *a, uint64_t v)
 	return span_make(p, p ? n : 0);
 }
 
+/* Without memory the head must not leave: an empty value would be malformed. */
+static void add_number(struct h2_fields *f, struct span name, uint64_t v)
+{
+	struct span text = number_text(f->arena, v);
+
+	f->failed |= !text.n;
+	h2_fields_add(f, name, text, LOWER);
+}
+
 static struct span type_text(struct arena *a, const struct resp *resp)
 {
 	return resp->charset.n ? arena_printf(a, "%.*s; charset=%.*s", SPAN_ARG(resp->content_type),
@@ -288,8 +297,7 @@ static void add_standard(struct h2_fields *f, struct h2_client *s, const struct 
 	if (resp->content_type.n)
 		h2_fields_add(f, SPAN("content-type"), type_text(a, resp), LOWER);
 	if (resp->content_length >= 0)
-		h2_fields_add(f, SPAN("content-length"),
-			      number_text(a, (uint64_t)resp->content_length), LOWER);
+		add_number(f, SPAN("content-length"), (uint64_t)resp->content_length);
 	date = resp->last_modified >= 0 ? arena_alloc(a, HTTP_DATE_LEN + 1) : NULL;
 	if (date) {
 		http_date_format(resp->last_modified, date);
@@ -306,7 +314,7 @@ static enum fail submit_head(struct h2_client *s, struct resp *resp, bool data)
 	struct h2_fields f;
 
 	h2_fields_init(&f, &s->req.arena, resp->headers.n + 8);
-	h2_fields_add(&f, SPAN(":status"), number_text(&s->req.arena, (uint64_t)status), LOWER);
+	add_number(&f, SPAN(":status"), (uint64_t)status);
 	add_standard(&f, s, resp);
 	h2_fields_add_hdrs(&f, &resp->headers);
 	if (f.failed ||
@@ -399,7 +407,7 @@ static MAY_SUSPEND enum fail h2_interim(struct req *r, int status, const struct 
 	if (r->head_sent || s->submitted || h2_gone(s))
 		return FAIL_OK;
 	h2_fields_init(&f, &r->arena, 8);
-	h2_fields_add(&f, SPAN(":status"), number_text(&r->arena, (uint64_t)status), LOWER);
+	add_number(&f, SPAN(":status"), (uint64_t)status);
 	if (headers)
 		h2_fields_add_hdrs(&f, headers);
 	if (f.failed || nghttp2_submit_headers(s->h2->session, NGHTTP2_FLAG_NONE, s->id, NULL, f.v,
