@@ -111,6 +111,22 @@ void link_init(struct link *l, struct sim_conn *c, bool tls)
 	l->ssl = ssl;
 }
 
+void link_offer_h2(struct link *l)
+{
+	static const unsigned char both[] = "\2h2\10http/1.1";
+
+	SSL_set_alpn_protos(l->ssl, both, sizeof(both) - 1);
+}
+
+bool link_chose_h2(const struct link *l)
+{
+	const unsigned char *p;
+	unsigned n;
+
+	SSL_get0_alpn_selected(l->ssl, &p, &n);
+	return n == 2 && p[0] == 'h' && p[1] == '2';
+}
+
 /* Ciphertext out. False: some is left. */
 static bool link_flush(struct link *l)
 {

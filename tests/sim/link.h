@@ -18,6 +18,9 @@ struct span link_cert(void), link_key(void);
 void link_seed(uint64_t seed);
 
 void link_init(struct link *l, struct sim_conn *c, bool tls);
+/* Before the first move of a TLS one: ALPN; afterwards: what came of it. */
+void link_offer_h2(struct link *l);
+bool link_chose_h2(const struct link *l);
 /* After connected, readable, writable: moves the handshake on. False: it failed. */
 bool link_move(struct link *l);
 size_t link_write(struct link *l, const void *p, size_t n); /* taken */

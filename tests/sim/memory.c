@@ -2,6 +2,7 @@
 #include "memory.h"
 #include "base/pool.h"
 #include "client.h"
+#include "h2_client.h"
 #include "leaks.h"
 #include "server.h"
 #include "world.h"
@@ -26,15 +27,31 @@ static size_t memory_of_route(const struct route *r)
 	return buffers + r->body_buffer + 3 * 65536 + 2 * 16384;
 }
 
+/* What a stream holds besides: what its client may send before it is read, twice while the room for
+ * it grows; a connection: frames on their way, nghttp2's tables. */
+#define H2_DEFAULT_RECV (256 * 1024)
+#define H2_CONNECTION	(3 * 65536)
+
+static size_t memory_of_streams(unsigned streams)
+{
+	const struct setup *s = &world.setup;
+	size_t recv = s->h2_recv ? s->h2_recv : H2_DEFAULT_RECV;
+
+	/* before the client has heard of our settings it may send 64 KiB whatever they say */
+	return streams * 2 * (MAX_OF(recv, s->h2_preread) + 65536);
+}
+
 static size_t memory_ceiling(void)
 {
-	size_t most = 0, connections = clients_connected() + servers_connected();
+	unsigned streams, muxes = muxes_connected(&streams);
+	size_t most = 0, connections = clients_connected() + servers_connected() + streams;
 
 	for (unsigned i = 0; i < world.setup.nroutes; i++)
 		most = MAX_OF(most, memory_of_route(&world.setup.routes[i]));
 	/* two configurations may be alive, or three while one is read */
 	return serving.bytes * (1 + 2 * (world.reloads > 0)) + world.setup.nthreads * SHARED +
-	       connections * (most + STACKLESS);
+	       connections * (most + STACKLESS) + memory_of_streams(streams) +
+	       muxes * H2_CONNECTION;
 }
 
 #define LOGS	    2000000 /* bytes of log files that a world may write */

@@ -1,5 +1,7 @@
 /* Deadlines: when the worker must give up, neither early nor late. */
 #pragma once
+#include <stdbool.h>
+#include <stdint.h>
 struct client;
 struct ask;
 
@@ -7,3 +9,8 @@ struct ask;
 void time_check_answer(struct client *c, struct ask *a);
 /* The worker closed the connection. */
 void time_check_close(struct client *c);
+/* HTTP/2: the head of the answer to a is here. */
+void time_check_stream(struct ask *a, unsigned client, bool slow);
+/* The connection of that client begins to end: its last request was made and its last answer was
+ * here at these times. */
+void time_check_idle(unsigned client, uint64_t asked, uint64_t answered, unsigned requests);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "client.h"
+#include "random_h2.h"
 
 static uint64_t draw_size(void)
 {
@@ -285,7 +286,7 @@ static void draw_kernel(void)
 	world.o.sndbuf_min = world.o.sndbuf_max / (1 + (unsigned)(h >> 24) % 4);
 }
 
-void world_random(void)
+static void random_run(bool http2)
 {
 	bool honest;
 
@@ -298,6 +299,18 @@ void world_random(void)
 	setup_draw(&world.setup, honest);
 	for (uint64_t i = 0, n = 1 + sim_draw(sim_chance(7000) ? 12 : 40); i < n; i++)
 		draw_client();
+	if (http2)
+		random_muxes();
 	draw_events();
 	world_run();
+}
+
+void world_random(void)
+{
+	random_run(true);
+}
+
+void world_random_http1(void)
+{
+	random_run(false);
 }

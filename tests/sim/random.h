@@ -3,3 +3,4 @@
 #include "world.h"
 
 void world_random(void);
+void world_random_http1(void); /* without clients of HTTP/2 */

@@ -5,11 +5,14 @@
 
 static const struct scenario random_scenario = {"random", "everything is drawn from the seed",
 						world_random};
+static const struct scenario http1_scenario = {"http1", "the same with clients of HTTP/1 only",
+					       world_random_http1};
 
 const struct scenario *const scenarios[] = {
-	&random_scenario, &scenario_plain, &scenario_continue, &scenario_upgrade,
-	&scenario_cancel, &scenario_early, &scenario_idle,     &scenario_reload,
-	&scenario_memory, &scenario_time,  &scenario_connect,  NULL};
+	&random_scenario,  &http1_scenario,  &scenario_plain,  &scenario_continue,
+	&scenario_upgrade, &scenario_cancel, &scenario_early,  &scenario_idle,
+	&scenario_reload,  &scenario_memory, &scenario_time,   &scenario_connect,
+	&scenario_mux,	   &scenario_still,  &scenario_goaway, NULL};
 
 const struct scenario *scenario_find(const char *name)
 {

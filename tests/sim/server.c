@@ -559,7 +559,8 @@ static void sconn_begin(struct sconn *s)
 		return;
 	s->act = sconn_draw(s);
 	if (s->act == ACT_LAZY) {
-		s->rstep = 1 + (size_t)sim_draw(4000);
+		/* within any proxy_read_timeout */
+		s->rstep = 1 + (size_t)sim_draw(4000) + (size_t)MAX_OF(a->upload, 0) / 200;
 		s->rpause_us = (unsigned)sim_draw(4000);
 	}
 	if (s->act == ACT_EARLY || s->act == ACT_EARLY_CLOSE || s->act == ACT_RESET ||

@@ -212,6 +212,17 @@ void setup_draw(struct setup *s, bool honest)
 	setup_route(s, ROUTE_FILES);
 }
 
+void setup_http2(struct setup *s, bool draw)
+{
+	s->http2 = true;
+	if (!draw)
+		return;
+	s->h2_streams = DRAW_OF(0, 0, 1, 3, 10);
+	s->h2_preread = DRAW_OF(0, 1, 1000, 65536);
+	s->h2_recv = DRAW_OF(0, 16, 4096, 65536);
+	s->h2_chunk = DRAW_OF(0, 0, 100, 16384);
+}
+
 const struct route *route_find_kind(const struct setup *s, enum route_kind kind)
 {
 	for (unsigned i = 0; i < s->nroutes; i++)
@@ -328,6 +339,20 @@ static void print_listen(const struct setup *s, struct text *out)
 			    PORT_TLS, more);
 }
 
+static void print_http2(const struct setup *s, struct text *out)
+{
+	static const char *const names[] = {"http2_max_concurrent_streams",
+					    "http2_body_preread_size", "http2_recv_buffer_size",
+					    "http2_chunk_size"};
+	const unsigned values[] = {s->h2_streams, s->h2_preread, s->h2_recv, s->h2_chunk};
+
+	if (s->http2)
+		text_printf(out, " http2 on;\n");
+	for (unsigned i = 0; i < 4; i++)
+		if (values[i])
+			text_printf(out, " %s %u;\n", names[i], values[i]);
+}
+
 static void print_http(const struct setup *s, struct text *out)
 {
 	text_printf(out, "log_format sim "
@@ -369,6 +394,7 @@ void setup_print(const struct setup *s, unsigned generation, struct text *out)
 		print_group(&s->groups[i], i, out);
 	text_printf(out, "server {\n");
 	print_listen(s, out);
+	print_http2(s, out);
 	for (unsigned i = 0; i < s->nroutes; i++)
 		print_route(&s->routes[i], out);
 	text_printf(out, " location = /oops { internal; return 599 \"oops %u\"; }\n}\n}\n",

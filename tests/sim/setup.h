@@ -49,6 +49,8 @@ struct setup {
 	bool tls, proxy_protocol, sendfile, reset_timedout, reuseport, log_buffer;
 	unsigned body_max; /* client_max_body_size; 0: none */
 	unsigned head_buffer;
+	bool http2;
+	unsigned h2_streams, h2_preread, h2_recv, h2_chunk; /* 0: as by default */
 	struct group_setup groups[GROUPS_MAX];
 	unsigned ngroups;
 	struct route routes[ROUTES_MAX];
@@ -60,6 +62,8 @@ struct setup {
 void setup_plain(struct setup *s);
 /* By the world's seed. honest: no mischief, no limits. */
 void setup_draw(struct setup *s, bool honest);
+/* What clients of HTTP/2 need; by default, or drawn. */
+void setup_http2(struct setup *s, bool draw);
 /* The text. generation: goes into a header of answers of our own, so that reloads differ. */
 void setup_print(const struct setup *s, unsigned generation, struct text *out);
 const struct route *route_find_kind(const struct setup *s, enum route_kind kind);

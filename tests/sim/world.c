@@ -7,6 +7,7 @@
 #include "client.h"
 #include "conf/snapshot.h"
 #include "dns.h"
+#include "h2_client.h"
 #include "io/loop.h"
 #include "leaks.h"
 #include "link.h"
@@ -311,10 +312,12 @@ static void world_end(void)
 		return;
 	world.ending = true;
 	sim_note("the end begins%s", hurry ? ", in a hurry" : "");
-	if (hurry)
+	if (hurry) {
 		asks_excuse("a hurried end");
-	else
+	} else {
 		clients_leaving();
+		muxes_leaving();
+	}
 	threads_shutdown(hurry ? 1 : world.setup.shutdown_timeout, hurry);
 }
 

@@ -1,0 +1,4 @@
+#pragma once
+
+/* Clients of HTTP/2 for the random world: draws and starts some. */
+void random_muxes(void);
