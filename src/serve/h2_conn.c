@@ -9,9 +9,10 @@
 
 #define READ_ROOM     (64 * 1024)
 #define READS_A_TURN  8
-#define FORGET_AFTER  1000 /* ms without streams */
-#define LEAVE_GRACE   1000 /* ms for the client to hear of the first GOAWAY */
-#define QUEUE_MAX     256  /* frames that wait in nghttp2 while the socket is full: no more input */
+#define FORGET_AFTER  1000	  /* ms without streams */
+#define SEND_TIMEOUT  (60 * 1000) /* ms, when no configuration says */
+#define LEAVE_GRACE   1000	  /* ms for the client to hear of the first GOAWAY */
+#define QUEUE_MAX     256 /* frames that wait in nghttp2 while the socket is full: no more input */
 #define WINDOW_OF_ALL 0x7fffffff /* each stream has its own ceiling */
 
 /* ---- nghttp2's memory ---- */
@@ -393,10 +394,21 @@ static uint64_t h2_conn_deadline(struct h2_conn *h, struct http_port *port)
 	return at;
 }
 
+/* A reload has taken the port away: what is being served is finished, with nginx's default for a
+ * client that does not read. */
+static uint64_t h2_conn_deadline_left(struct h2_conn *h)
+{
+	uint64_t at = h->phase == H2_NOTICED ? h->leave_ms : UINT64_MAX;
+
+	if (h->more)
+		return io_now_ms();
+	return h->blocked ? MIN_OF(at, h->moved_ms + SEND_TIMEOUT) : at;
+}
+
 static void h2_conn_arm(struct h2_conn *h)
 {
 	struct http_port *port = conn_port(h->conn);
-	uint64_t at = port ? h2_conn_deadline(h, port) : io_now_ms() + 1;
+	uint64_t at = port ? h2_conn_deadline(h, port) : h2_conn_deadline_left(h);
 
 	if (at == UINT64_MAX)
 		timer_stop(&co_sched.wheel, &h->conn->timer);
@@ -441,12 +453,14 @@ void h2_conn_timeout(struct conn *c)
 	struct http_port *port = conn_port(c);
 
 	h2_conn_touch(h);
-	if (!port)
-		h2_conn_die(h);
-	else if (h->more)
+	if (h->more)
 		h2_conn_read(h);
-	else
+	else if (port)
 		h2_conn_late(h, port);
+	else if (h->blocked && io_now_ms() >= h->moved_ms + SEND_TIMEOUT)
+		h2_conn_die(h);
+	else if (h->phase == H2_NOTICED && io_now_ms() >= h->leave_ms)
+		h2_conn_last_call(h);
 }
 
 /* ---- input ---- */
@@ -567,6 +581,8 @@ static void h2_conn_end(struct io_turn_end *e)
 
 	if (h->error)
 		h2_conn_terminate(h, h->error, FAIL_CLIENT_GLITCHES);
+	if (h->phase == H2_OPEN && !conn_port(c))
+		h2_conn_leave(h);
 	if (h->phase != H2_DEAD) {
 		if (!h->blocked)
 			h2_conn_pump(h);

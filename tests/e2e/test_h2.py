@@ -514,6 +514,28 @@ def test_reload_disturbs_nobody(go):
         assert c.get("/say").status == 200 and not c.goaways
 
 
+@sluice_only
+def test_reload_that_takes_the_port_away(go):
+    """What is in flight is finished; then GOAWAY."""
+    release = threading.Event()
+
+    def slow(conn):
+        conn.read_request()
+        release.wait(15 * SLOW)
+        conn.send(response(b"late"))
+    s = go(handler=slow)
+    with h2(s) as c, h2(s) as idle:
+        assert idle.get("/say").status == 200
+        n = c.open(c.fields("/b/"))
+        s.b.wait_requests(1)
+        s.reload(http="server { listen 127.0.0.1:@port_other@; return 200; }")
+        release.set()
+        assert c.response(n).body == b"late"
+        assert c.wait_closed() == NO_ERROR
+        idle.open(idle.fields("/say"))
+        assert idle.wait_closed() == NO_ERROR
+
+
 # ---------------------------------------------------------------- protocols side by side
 
 def test_http1_on_the_same_ports(go, certs):
