@@ -42,7 +42,7 @@ def group(*backends, more=""):
 
 def test_request_as_it_arrives(start, h2b):
     b = h2b()
-    s = start(conf(b, "proxy_set_header Connection close; proxy_set_header X-More yes; proxy_set_header Te gzip;"))
+    s = start(conf(b, "proxy_set_header Connection close; proxy_set_header X-More ' yes '; proxy_set_header Te gzip;"))
     r = s.get("/a/b?c=d", headers=[("X-Mine", "1"), ("Keep-Alive", "5"), ("TE", "trailers, deflate"),
                                    ("Connection", "close, X-Hop"), ("X-Hop", "1"), ("Cookie", "a=b; c=d")])
     assert r.status == 200 and r.body == b"ok"

@@ -13,6 +13,7 @@ struct http2 {
 	uint64_t progress_ms; /* when something of the request went out last */
 	int64_t progress;     /* and how much had by then */
 	struct tunnel *tunnel;
+	struct span protocol; /* of an extended CONNECT */
 };
 
 /* The server has agreed to an extended CONNECT. */

@@ -22,7 +22,7 @@ enum fail http2_switched(struct exchange *x)
 		return FAIL_NO_MEMORY;
 	x->resp.status = 101;
 	hdrs_remove(&x->resp.headers, HDR_CONTENT_LENGTH);
-	f = hdrs_add(&x->resp.headers, SPAN("Upgrade"), SPAN("websocket"));
+	f = hdrs_add(&x->resp.headers, SPAN("Upgrade"), ((struct http2 *)x->state)->protocol);
 	return f == FAIL_OK ? hdrs_add(&x->resp.headers, SPAN("Sec-WebSocket-Accept"), value) : f;
 }
 

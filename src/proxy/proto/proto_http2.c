@@ -75,6 +75,18 @@ static MAY_SUSPEND enum fail http2_connect(struct exchange *x, struct upconn_wan
 
 /* ---- the request ---- */
 
+/* What is upgraded to (:protocol is the second field). */
+static void http2_protocol(struct exchange *x, struct h2_fields *f, struct span value)
+{
+	struct http2 *h = x->state;
+
+	h->protocol = value;
+	if (f->failed)
+		return;
+	f->v[1].value = (uint8_t *)value.p;
+	f->v[1].valuelen = value.n;
+}
+
 /* The fields of x->head, which HTTP/1.1 would have sent, but for what is HTTP/1's own. */
 static void http2_fields(struct exchange *x, struct h2_fields *f)
 {
@@ -95,11 +107,14 @@ static void http2_fields(struct exchange *x, struct h2_fields *f)
 	while (span_split(&rest, '\n', &line) && line.n > 1) {
 		size_t colon = (size_t)span_find_char(line, ':', 0);
 		struct span name = span_cut(line, 0, colon);
-		struct span value = span_cut(line, colon + 2, line.n - 1);
+		/* RFC 9113 8.2.1: no blanks around values. */
+		struct span value = span_trim(span_cut(line, colon + 2, line.n - 1));
 		enum hdr_id id = hdr_id_of(name);
 
 		if (id == HDR_HOST)
 			authority = value;
+		else if (id == HDR_UPGRADE && x->upgrade)
+			http2_protocol(x, f, value);
 		else if (x->upgrade && id == HDR_SEC_WEBSOCKET_KEY)
 			continue;
 		else if (x->grpc_web && !(value = grpc_web_field(x, id, value)).p)
