@@ -70,7 +70,7 @@ bool ask_is_unsafe(const struct ask *a)
 /* Did this try end so that the idle connection may simply have been closed as we took it? */
 static bool try_replayable(const struct ask *a, const struct ask_try *t)
 {
-	return !t->fresh && t->written == 0 && a->route->retry_reused;
+	return !t->fresh && t->written == 0 && a->route->retry_reused && !ask_is_unsafe(a);
 }
 
 /* Another try after t: by the rules of proxy_next_upstream. Faults of the network may have hidden
