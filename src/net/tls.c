@@ -218,6 +218,13 @@ static int out_keep(struct tls *t, const char *p, size_t n)
 	return 0;
 }
 
+/* Whoever wrote is told that it failed: closing must not send the rest after all. */
+static int out_failed(struct tls *t, ssize_t rc)
+{
+	t->failed = true;
+	return (int)rc;
+}
+
 /* 0: sent or kept. */
 int tls_out_send(struct stream *s, const char *p, size_t n)
 {
@@ -230,7 +237,7 @@ int tls_out_send(struct stream *s, const char *p, size_t n)
 		if (put == -EAGAIN)
 			put = 0;
 		if (put < 0)
-			return (int)put;
+			return out_failed(t, put);
 	}
 	return (size_t)put < n ? out_keep(t, p + put, n - (size_t)put) : 0;
 }
@@ -291,7 +298,7 @@ int tls_out_flush(struct stream *s)
 		ssize_t put = iofd_writev(&s->io, &iov, 1);
 
 		if (put < 0)
-			return (int)put;
+			return put == -EAGAIN ? -EAGAIN : out_failed(t, put);
 		inbuf_take(&t->out, (size_t)put);
 		if (inbuf_len(&t->out) && !(s->io.ready & IO_W))
 			return -EAGAIN;
