@@ -46,7 +46,7 @@ static _Thread_local struct {
 	unsigned used;
 } pages;
 
-static bool chunk_new(void)
+static bool page_chunk_new(void)
 {
 	void *p = mmap(NULL, CHUNK_PAGES * PAGE_BYTES, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -71,7 +71,7 @@ void *page_take(void)
 		pages.used++;
 		return memset(f, 0, PAGE_BYTES);
 	}
-	if (!pages.fresh && !chunk_new())
+	if (!pages.fresh && !page_chunk_new())
 		return NULL;
 	pages.used++;
 	return (char *)pages.chunks + (size_t)(CHUNK_PAGES - pages.fresh--) * PAGE_BYTES;

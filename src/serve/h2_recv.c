@@ -29,7 +29,7 @@ static int glitch(struct h2_conn *h)
 	return h2_glitch(h, 1) ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
-static struct h2_client *stream_of(nghttp2_session *session, int32_t id)
+static struct h2_client *h2_stream_of(nghttp2_session *session, int32_t id)
 {
 	return id ? nghttp2_session_get_stream_user_data(session, id) : NULL;
 }
@@ -41,7 +41,7 @@ static void refuse_stream(struct h2_conn *h, int32_t id)
 	nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
 }
 
-static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+static int h2_on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
 	struct h2_conn *h = arg;
 	int32_t id = frame->hd.stream_id;
@@ -49,7 +49,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 
 	h->head_ms = io_now_ms();
 	if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
-		s = stream_of(session, id);
+		s = h2_stream_of(session, id);
 		h->head = s;
 		if (s && !h2_stream_trailers(s))
 			h->head = NULL;
@@ -67,9 +67,9 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 	return 0;
 }
 
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
-		     size_t namelen, const uint8_t *value, size_t valuelen, uint8_t flags,
-		     void *arg)
+static int h2_on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+			size_t namelen, const uint8_t *value, size_t valuelen, uint8_t flags,
+			void *arg)
 {
 	struct h2_conn *h = arg;
 	struct h2_client *s = h->head;
@@ -80,7 +80,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 	return 0;
 }
 
-static void set_priority(struct h2_client *s)
+static void stream_set_priority(struct h2_client *s)
 {
 	nghttp2_extpri pri = {s->head.urgency, s->head.incremental};
 
@@ -110,7 +110,7 @@ static int headers_received(struct h2_conn *h, const nghttp2_frame *frame)
 	(void)h2_head_end(&s->head, end); /* remembers */
 	s->in_done = end;
 	s->has_body = !end;
-	set_priority(s);
+	stream_set_priority(s);
 	list_push(&h->starting, &s->start);
 	return 0;
 }
@@ -124,7 +124,7 @@ static int update_received(struct h2_conn *h)
 	return ++h->updates <= h->updates_paid + UPDATES_FREE ? 0 : glitch(h);
 }
 
-static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+static int h2_on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
 	struct h2_conn *h = arg;
 	struct h2_client *s;
@@ -133,7 +133,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 	case NGHTTP2_HEADERS:
 		return headers_received(h, frame);
 	case NGHTTP2_DATA:
-		s = stream_of(session, frame->hd.stream_id);
+		s = h2_stream_of(session, frame->hd.stream_id);
 		if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) {
 			if (s)
 				h2_stream_in_end(s);
@@ -195,7 +195,7 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
 static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *p,
 			 size_t n, void *arg)
 {
-	struct h2_client *s = stream_of(session, id);
+	struct h2_client *s = h2_stream_of(session, id);
 
 	nghttp2_session_consume_connection(session, n);
 	if (s)
@@ -205,9 +205,9 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
 	return 0;
 }
 
-static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error, void *arg)
+static int h2_on_stream_close(nghttp2_session *session, int32_t id, uint32_t error, void *arg)
 {
-	struct h2_client *s = stream_of(session, id);
+	struct h2_client *s = h2_stream_of(session, id);
 
 	if (!s)
 		return 0;
@@ -224,7 +224,7 @@ static bool is_rebuke(uint32_t error)
 	       error == NGHTTP2_STREAM_CLOSED || error == NGHTTP2_FRAME_SIZE_ERROR;
 }
 
-static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+static int h2_on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
 	struct h2_conn *h = arg;
 	struct h2_client *s;
@@ -236,7 +236,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 	}
 	if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
 		return 0;
-	s = stream_of(session, frame->hd.stream_id);
+	s = h2_stream_of(session, frame->hd.stream_id);
 	if (!s)
 		return 0;
 	s->req.bytes_sent += frame->hd.length + H2_FRAME_HEAD;
@@ -262,14 +262,14 @@ const nghttp2_session_callbacks *h2_callbacks(void)
 
 	if (cb || nghttp2_session_callbacks_new(&cb) != 0)
 		return cb;
-	nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
-	nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
-	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
+	nghttp2_session_callbacks_set_on_begin_headers_callback(cb, h2_on_begin_headers);
+	nghttp2_session_callbacks_set_on_header_callback(cb, h2_on_header);
+	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, h2_on_frame_recv);
 	nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
 	nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data_chunk);
-	nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
-	nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_send);
+	nghttp2_session_callbacks_set_on_stream_close_callback(cb, h2_on_stream_close);
+	nghttp2_session_callbacks_set_on_frame_send_callback(cb, h2_on_frame_send);
 	nghttp2_session_callbacks_set_unpack_extension_callback(cb, unpack_extension);
 	nghttp2_session_callbacks_set_send_data_callback(cb, h2_send_data);
 	if (!atomic_compare_exchange_strong(&made, &other, cb)) {

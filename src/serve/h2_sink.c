@@ -112,8 +112,8 @@ static int submit_trailers(struct h2_client *s)
 }
 
 /* How many bytes go into the next DATA frame, and is it the last? */
-static ssize_t read_data(nghttp2_session *session, int32_t id, uint8_t *buf, size_t length,
-			 uint32_t *flags, nghttp2_data_source *source, void *arg)
+static ssize_t h2_read_data(nghttp2_session *session, int32_t id, uint8_t *buf, size_t length,
+			    uint32_t *flags, nghttp2_data_source *source, void *arg)
 {
 	struct h2_client *s = source->ptr;
 	const struct h2_loc *l = req_conf(&s->req, &h2_loc_mod);
@@ -271,7 +271,7 @@ static struct span number_text(struct arena *a, uint64_t v)
 }
 
 /* Without memory the head must not leave: an empty value would be malformed. */
-static void add_number(struct h2_fields *f, struct span name, uint64_t v)
+static void h2_add_number(struct h2_fields *f, struct span name, uint64_t v)
 {
 	struct span text = number_text(f->arena, v);
 
@@ -286,7 +286,7 @@ static struct span type_text(struct arena *a, const struct resp *resp)
 			       : resp->content_type;
 }
 
-static void add_standard(struct h2_fields *f, struct h2_client *s, const struct resp *resp)
+static void h2_add_standard(struct h2_fields *f, struct h2_client *s, const struct resp *resp)
 {
 	const struct core_loc *l = req_conf(&s->req, &core_loc_mod);
 	struct arena *a = f->arena;
@@ -297,7 +297,7 @@ static void add_standard(struct h2_fields *f, struct h2_client *s, const struct 
 	if (resp->content_type.n)
 		h2_fields_add(f, SPAN("content-type"), type_text(a, resp), LOWER);
 	if (resp->content_length >= 0)
-		add_number(f, SPAN("content-length"), (uint64_t)resp->content_length);
+		h2_add_number(f, SPAN("content-length"), (uint64_t)resp->content_length);
 	date = resp->last_modified >= 0 ? arena_alloc(a, HTTP_DATE_LEN + 1) : NULL;
 	if (date) {
 		http_date_format(resp->last_modified, date);
@@ -309,13 +309,13 @@ static void add_standard(struct h2_fields *f, struct h2_client *s, const struct 
 
 static enum fail submit_head(struct h2_client *s, struct resp *resp, bool data)
 {
-	nghttp2_data_provider source = {.source = {.ptr = s}, .read_callback = read_data};
+	nghttp2_data_provider source = {.source = {.ptr = s}, .read_callback = h2_read_data};
 	int status = resp->tunnel ? 200 : resp->status;
 	struct h2_fields f;
 
 	h2_fields_init(&f, &s->req.arena, resp->headers.n + 8);
-	add_number(&f, SPAN(":status"), (uint64_t)status);
-	add_standard(&f, s, resp);
+	h2_add_number(&f, SPAN(":status"), (uint64_t)status);
+	h2_add_standard(&f, s, resp);
 	h2_fields_add_hdrs(&f, &resp->headers);
 	if (f.failed ||
 	    nghttp2_submit_response(s->h2->session, s->id, f.v, f.n, data ? &source : NULL) != 0)
@@ -360,7 +360,7 @@ static enum fail h2_put_head(struct req *r, struct resp *resp, bool has_body)
 
 /* ---- pieces ---- */
 
-static bool gather(struct h2_client *s, const struct piece *pc)
+static bool h2_gather(struct h2_client *s, const struct piece *pc)
 {
 	if (pc->last || pc->flush || pc->kind != PIECE_MEM || pc->mem.n > GATHER_MAX ||
 	    s->gather_len + pc->mem.n > GATHER_ROOM)
@@ -392,7 +392,7 @@ static MAY_SUSPEND enum fail h2_data(struct req *r, const struct piece *pc)
 		}
 		s->left -= (int64_t)n;
 	}
-	if (gather(s, pc))
+	if (h2_gather(s, pc))
 		return FAIL_OK;
 	s->piece = *pc;
 	h2_ahead_forget(s); /* it may be another file */
@@ -407,7 +407,7 @@ static MAY_SUSPEND enum fail h2_interim(struct req *r, int status, const struct 
 	if (r->head_sent || s->submitted || h2_gone(s))
 		return FAIL_OK;
 	h2_fields_init(&f, &r->arena, 8);
-	add_number(&f, SPAN(":status"), (uint64_t)status);
+	h2_add_number(&f, SPAN(":status"), (uint64_t)status);
 	if (headers)
 		h2_fields_add_hdrs(&f, headers);
 	if (f.failed || nghttp2_submit_headers(s->h2->session, NGHTTP2_FLAG_NONE, s->id, NULL, f.v,

@@ -198,7 +198,7 @@ bool h2_stream_trailers(struct h2_client *s)
 
 /* ---- life ---- */
 
-static void head_begin(struct h2_client *s)
+static void stream_head_begin(struct h2_client *s)
 {
 	const struct core_srv *conf = req_conf(&s->req, &core_srv_mod);
 	size_t line = (size_t)MAX_OF(conf->large_client_header_buffers.size,
@@ -237,7 +237,7 @@ struct h2_client *h2_stream_new(struct h2_conn *h, int32_t id)
 	list_push(&h->streams, &s->link);
 	h->nstreams++;
 	h->forgotten = false;
-	head_begin(s);
+	stream_head_begin(s);
 	return s;
 }
 

@@ -11,25 +11,25 @@ static struct h2_client *stream_of_end(struct tunnel_side *side)
 	return side->end;
 }
 
-static int end_attach(struct tunnel_side *side, struct tunnel *t)
+static int client_end_attach(struct tunnel_side *side, struct tunnel *t)
 {
 	stream_of_end(side)->tunnel = t;
 	return 0;
 }
 
-static void end_detach(struct tunnel_side *side)
+static void client_end_detach(struct tunnel_side *side)
 {
 	stream_of_end(side)->tunnel = NULL;
 }
 
-static bool end_readable(struct tunnel_side *side)
+static bool client_end_readable(struct tunnel_side *side)
 {
 	struct h2_client *s = stream_of_end(side);
 
 	return inbuf_len(&s->in) || s->in_done || h2_gone(s);
 }
 
-static ssize_t end_recv(struct tunnel_side *side)
+static ssize_t client_end_recv(struct tunnel_side *side)
 {
 	struct h2_client *s = stream_of_end(side);
 	struct inbuf *to = &side->in;
@@ -60,7 +60,7 @@ static void out_tidy(struct h2_client *s)
 	s->gather_at = s->gather_len = 0;
 }
 
-static ssize_t end_send(struct tunnel_side *side, struct span bytes)
+static ssize_t client_end_send(struct tunnel_side *side, struct span bytes)
 {
 	struct h2_client *s = stream_of_end(side);
 
@@ -80,7 +80,7 @@ static ssize_t end_send(struct tunnel_side *side, struct span bytes)
 	return (ssize_t)bytes.n;
 }
 
-static void end_shutdown(struct tunnel_side *side)
+static void client_end_shutdown(struct tunnel_side *side)
 {
 	struct h2_client *s = stream_of_end(side);
 
@@ -91,19 +91,19 @@ static void end_shutdown(struct tunnel_side *side)
 	}
 }
 
-static bool end_hung_up(struct tunnel_side *side)
+static bool client_end_hung_up(struct tunnel_side *side)
 {
 	return h2_gone(stream_of_end(side));
 }
 
 static const struct tunnel_end_ops end_ops = {
-	.attach = end_attach,
-	.detach = end_detach,
-	.readable = end_readable,
-	.recv = end_recv,
-	.send = end_send,
-	.shutdown = end_shutdown,
-	.hung_up = end_hung_up,
+	.attach = client_end_attach,
+	.detach = client_end_detach,
+	.readable = client_end_readable,
+	.recv = client_end_recv,
+	.send = client_end_send,
+	.shutdown = client_end_shutdown,
+	.hung_up = client_end_hung_up,
 };
 
 void h2_tunnel(struct req *r, struct tunnel *t)

@@ -48,7 +48,7 @@ void h2_head_trailers(struct h2_head *h, struct arena *a, const struct h2_limits
 	h->of_response = of_response;
 }
 
-static enum fail refuse(struct h2_head *h, enum fail f)
+static enum fail head_refuse(struct h2_head *h, enum fail f)
 {
 	if (h->of_response && f != FAIL_NO_MEMORY)
 		f = f == FAIL_HEADERS_TOO_LARGE || f == FAIL_TOO_MANY_HEADERS ||
@@ -61,7 +61,7 @@ static enum fail refuse(struct h2_head *h, enum fail f)
 
 /* ---- pseudo-header fields ---- */
 
-static bool is_scheme(struct span s)
+static bool scheme_is_http(struct span s)
 {
 	return span_eq_nocase(s, SPAN("http")) || span_eq_nocase(s, SPAN("https"));
 }
@@ -104,7 +104,7 @@ static enum fail take_pseudo(struct h2_head *h, uint8_t bit, struct span v)
 		return take_method(h, v);
 	case SEEN_SCHEME:
 		h->req->scheme = v;
-		return is_scheme(v) ? FAIL_OK : FAIL_BAD_URI;
+		return scheme_is_http(v) ? FAIL_OK : FAIL_BAD_URI;
 	case SEEN_AUTHORITY:
 		h->req->authority = v;
 		return v.n && host_is_valid(v, NULL, NULL) ? FAIL_OK : FAIL_BAD_HOST;
@@ -167,7 +167,7 @@ static bool name_is_formed(struct span name, uint8_t *classes)
 	return true;
 }
 
-static bool name_is_valid(const struct h2_head *h, uint8_t classes)
+static bool field_name_is_valid(const struct h2_head *h, uint8_t classes)
 {
 	uint8_t ok = NAME_PLAIN;
 
@@ -237,7 +237,7 @@ static enum fail take_regular(struct h2_head *h, struct span name, struct span v
 		return FAIL_BAD_HEADER_NAME;
 	if (!value_is_formed(v))
 		return FAIL_BAD_HEADER_LINE;
-	if (!name_is_valid(h, classes))
+	if (!field_name_is_valid(h, classes))
 		return h->of_response || !h->lim.ignore_invalid_headers ? FAIL_BAD_HEADER_NAME
 									: drop(h, name);
 	id = hdr_id_of(name);
@@ -251,7 +251,7 @@ static enum fail take_regular(struct h2_head *h, struct span name, struct span v
 }
 
 /* Both in one block; what is a line of its own in HTTP/1 is counted as one. */
-static enum fail keep(struct h2_head *h, struct span *name, struct span *value)
+static enum fail field_keep(struct h2_head *h, struct span *name, struct span *value)
 {
 	size_t n = name->n + value->n;
 	char *p;
@@ -280,16 +280,16 @@ enum fail h2_head_field(struct h2_head *h, struct span name, struct span value)
 
 	if (h->fail != FAIL_OK)
 		return h->fail;
-	f = keep(h, &name, &value);
+	f = field_keep(h, &name, &value);
 	if (f != FAIL_OK)
-		return refuse(h, f);
+		return head_refuse(h, f);
 	if (name.n && name.p[0] == ':') {
 		bit = h->regular ? 0 : pseudo_bit(h, name);
 		f = bit ? take_pseudo(h, bit, value) : FAIL_BAD_PSEUDO_HEADER;
 	} else {
 		f = take_regular(h, name, value);
 	}
-	return f == FAIL_OK ? FAIL_OK : refuse(h, f);
+	return f == FAIL_OK ? FAIL_OK : head_refuse(h, f);
 }
 
 /* ---- the head as a whole ---- */
@@ -402,7 +402,7 @@ static enum fail settle_target(struct h2_head *h)
 	return split_target(h->req);
 }
 
-static char *put(char *p, struct span s)
+static char *line_put(char *p, struct span s)
 {
 	memcpy(p, s.p, s.n);
 	return p + s.n;
@@ -417,10 +417,10 @@ static enum fail make_line(struct h2_head *h)
 
 	if (!line)
 		return FAIL_NO_MEMORY;
-	p = put(p, req->method_name);
+	p = line_put(p, req->method_name);
 	*p++ = ' ';
-	p = put(p, req->target);
-	put(p, SPAN(" HTTP/2.0"));
+	p = line_put(p, req->target);
+	line_put(p, SPAN(" HTTP/2.0"));
 	req->line = span_make(line, n);
 	return FAIL_OK;
 }
@@ -491,7 +491,7 @@ enum fail h2_head_end(struct h2_head *h, bool end_stream)
 		f = end_response(h, end_stream);
 	else if (!end_stream)
 		f = FAIL_BAD_PSEUDO_HEADER;
-	return f == FAIL_OK ? FAIL_OK : refuse(h, f);
+	return f == FAIL_OK ? FAIL_OK : head_refuse(h, f);
 }
 
 /* ---- RFC 9218 ---- */
