@@ -183,7 +183,7 @@ static bool list_has(struct span list, struct span token)
 }
 
 /* N43: an Upgrade goes out only when it is configured, asked for, and allowed; without it no
- * "Connection: upgrade". */
+ * "Connection: upgrade". h2c never: what follows would be requests that nobody here has seen. */
 static void head_upgrade(struct exchange *x, struct span *values)
 {
 	const struct proxy_head *h = x->conf->head;
@@ -191,10 +191,10 @@ static void head_upgrade(struct exchange *x, struct span *values)
 	struct span *conn = h->connection ? &values[h->connection - h->fields] : NULL;
 	bool asked = conn && list_has(*conn, SPAN("upgrade"));
 
-	x->upgrade =
-		up && up->n && asked && x->conf->upgrade != PROXY_UPGRADE_OFF &&
-		x->conf->http_version >= HTTP_11 &&
-		(x->conf->upgrade == PROXY_UPGRADE_ANY || span_eq_nocase(*up, SPAN("websocket")));
+	x->upgrade = up && up->n && asked && x->conf->upgrade != PROXY_UPGRADE_OFF &&
+		     x->conf->http_version >= HTTP_11 &&
+		     (span_eq_nocase(*up, SPAN("websocket")) ||
+		      (x->conf->upgrade == PROXY_UPGRADE_ANY && !list_has(*up, SPAN("h2c"))));
 	if (x->upgrade)
 		return;
 	if (up)

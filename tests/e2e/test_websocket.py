@@ -48,6 +48,17 @@ def test_switch_and_bytes(start, backend):
             assert c.read_exact(len(b"hello%d" % i)) == b"HELLO%d" % i
 
 
+@pytest.mark.sluice_only("N43")
+@pytest.mark.parametrize("value,any_allowed", [("websocket", True), ("x-own", True), ("h2c", False), ("x-own, h2c", False), ("H2C", False)])
+def test_which_upgrades_are_passed(start, backend, value, any_allowed):
+    b = backend(answer=response(b"ok"))
+    for directive, passed in (("", value == "websocket"), ("proxy_upgrade any;", any_allowed), ("proxy_upgrade off;", False)):
+        s = start(HTTP % directive, values={"b": b.addr})
+        assert s.get("/", headers={"Upgrade": value, "Connection": "upgrade"}).status == 200
+        assert (b.last.get("Upgrade") == value) == passed and (b.last.get("Upgrade") is None) == (not passed)
+        assert "upgrade" in (b.last.get("Connection") or "").lower() or not passed
+
+
 def test_bytes_that_come_with_the_heads(start, backend):
     """Data right behind the request head and right behind the 101 is not lost."""
     def handler(conn):
