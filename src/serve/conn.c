@@ -446,8 +446,10 @@ static MAY_SUSPEND bool conn_speaks_h2(struct conn *c, struct http_port *port, u
 		if (in.n >= NGHTTP2_CLIENT_MAGIC_LEN)
 			return true;
 		if (!inbuf_reserve(&c->in, 1024, NULL) ||
-		    inbuf_read(&c->in, &c->stream, deadline) <= 0)
+		    inbuf_read(&c->in, &c->stream, deadline) <= 0) {
+			c->head_until_ms = deadline; /* HTTP/1 waits no longer than that either */
 			return false;
+		}
 	}
 }
 
@@ -461,6 +463,8 @@ static MAY_SUSPEND bool conn_greet(struct conn *c)
 		return false;
 	s = snapshot_ref(port->default_server->main->snapshot); /* a reload may come in between */
 	deadline = io_after((uint64_t)conn_head_timeout(port));
+	if (deadline != CO_NEVER) /* it was accepted then; an event need not bring bytes */
+		deadline -= io_now_ms() - c->parked_ms;
 	c->greeted = (!port->proxy_protocol || c->extra || conn_proxy_line(c, deadline)) &&
 		     (!port->ssl || conn_handshake(c, port, deadline));
 	c->speaks_h2 = c->greeted && conn_speaks_h2(c, port, deadline);

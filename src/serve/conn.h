@@ -47,8 +47,9 @@ struct conn {
 	uint64_t number;	  /* $connection */
 	uint64_t opened_ms;
 	uint64_t linger_until;
-	uint64_t parked_ms;			 /* since when it has been FRESH or IDLE */
-	uint32_t requests;			 /* $connection_requests */
+	uint64_t parked_ms;	/* since when it has been FRESH or IDLE */
+	uint64_t head_until_ms; /* the first head was waited for in vain until then; 0: not */
+	uint32_t requests;	/* $connection_requests */
 	uint32_t keepalive_ms, keepalive_min_ms; /* of the location that answered last */
 	uint8_t state;
 	bool tls, greeted; /* PROXY line and TLS handshake are behind us */

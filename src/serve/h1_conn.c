@@ -122,7 +122,9 @@ static void head_limits(struct head_reader *hr)
 		.underscores_in_headers = s->underscores_in_headers,
 	};
 	hr->start_size = (size_t)MAX_OF(s->client_header_buffer_size, 2048);
-	hr->deadline = io_after((uint64_t)s->client_header_timeout);
+	hr->deadline = hr->c->head_until_ms ? hr->c->head_until_ms
+					    : io_after((uint64_t)s->client_header_timeout);
+	hr->c->head_until_ms = 0;
 }
 
 /* Makes room and reads more of the head. */
