@@ -79,7 +79,7 @@ static void try_check_repeat(const struct ask *a, const struct ask_try *t)
 {
 	unsigned next = a->route->next;
 
-	if (try_replayable(a, t))
+	if (t->refused || try_replayable(a, t))
 		return;
 	if (ask_is_unsafe(a) && !(next & NEXT_NON_IDEMPOTENT))
 		sim_broken("repeat-unsafe",
@@ -108,7 +108,7 @@ static void try_check_number(const struct ask *a)
 	if (!most || most > world.setup.groups[a->route->group].nservers)
 		most = world.setup.groups[a->route->group].nservers;
 	for (unsigned i = 0; i < a->ntries; i++)
-		counted += !try_replayable(a, &a->tries[i]);
+		counted += !a->tries[i].refused && !try_replayable(a, &a->tries[i]);
 	if (counted > most)
 		sim_broken("tries", "request %u was tried %u times (at most %u)", a->id, counted,
 			   most);

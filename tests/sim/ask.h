@@ -24,6 +24,7 @@ struct ask_try {
 	unsigned bits; /* NEXT_* that all must be configured for another try; 0: none may follow */
 	uint64_t read_us; /* when the request was read to its end; 0: not */
 	bool hung;	  /* no byte of an answer ever came */
+	bool refused;	  /* HTTP/2: the server said that it has not done anything for it */
 	bool crossed;	  /* bytes that nobody asked for were on their way as the request came: the
 			     worker     cannot tell them from an answer */
 };

@@ -567,8 +567,8 @@ static void mux_hang_up(struct mux *c, const char *how, bool reset)
 	for (unsigned i = 0; i < c->nasks; i++) {
 		if (c->asks[i].state != MUX_WAITS)
 			continue;
-		if (world_is_leaving())
-			ask_excuse(c->asks[i].a, "shutdown");
+		if (world_is_leaving() || c->left)
+			ask_excuse(c->asks[i].a, "its client or the worker leaves");
 		if (c->asks[i].a->begun)
 			ask_lost(c->asks[i].a, "refused, and no other connection");
 	}

@@ -3,6 +3,7 @@
 #include "base/pool.h"
 #include "client.h"
 #include "h2_client.h"
+#include "h2_server.h"
 #include "leaks.h"
 #include "server.h"
 #include "world.h"
@@ -30,6 +31,7 @@ static size_t memory_of_route(const struct route *r)
 /* What a stream holds besides: what its client may send before it is read, twice while the room for
  * it grows; a connection: frames on their way, nghttp2's tables. */
 #define H2_DEFAULT_RECV (256 * 1024)
+#define H2_WINDOW_UP	(256 * 1024) /* of an answer */
 #define H2_CONNECTION	(3 * 65536)
 
 static size_t memory_of_streams(unsigned streams)
@@ -44,6 +46,7 @@ static size_t memory_of_streams(unsigned streams)
 static size_t memory_ceiling(void)
 {
 	unsigned streams, muxes = muxes_connected(&streams);
+	unsigned up_streams, up = hservers_connected(&up_streams);
 	size_t most = 0, connections = clients_connected() + servers_connected() + streams;
 
 	for (unsigned i = 0; i < world.setup.nroutes; i++)
@@ -51,7 +54,7 @@ static size_t memory_ceiling(void)
 	/* two configurations may be alive, or three while one is read */
 	return serving.bytes * (1 + 2 * (world.reloads > 0)) + world.setup.nthreads * SHARED +
 	       connections * (most + STACKLESS) + memory_of_streams(streams) +
-	       muxes * H2_CONNECTION;
+	       (muxes + up) * H2_CONNECTION + up_streams * 2 * H2_WINDOW_UP;
 }
 
 #define LOGS	    2000000 /* bytes of log files that a world may write */

@@ -2,6 +2,7 @@
  * on. */
 #include "client.h"
 #include "h2_client.h"
+#include "h2_server.h"
 #include "scenarios.h"
 #include "server.h"
 
@@ -108,3 +109,82 @@ static void goaway_run(void)
 
 const struct scenario scenario_goaway = {
 	"goaway", "GOAWAY by age, reload and the end while streams run", goaway_run};
+
+/* ---- bodies that flow both ways ---- */
+
+static void duplex_run(void)
+{
+	static enum hact acts[400];
+
+	mux_kernel();
+	for (unsigned i = 0; i < 400; i++)
+		acts[i] = sim_chance(8000) ? HACT_ECHO : HACT_LAZY;
+	hserver_script(acts, 400);
+	world.setup.groups[0].http2 = true;
+	world.setup.routes[2].request_buffering = false; /* neither side waits for the other */
+	for (unsigned i = 0; i < 5; i++) {
+		struct mux *c = mux_new();
+
+		c->port = i % 2 ? PORT_TLS : PORT_PLAIN;
+		c->window = 1000u << sim_draw(8);
+		c->frame = 4096;
+		for (unsigned k = 0; k < 8; k++) {
+			struct mux_ask *s =
+				mux_add(c, &world.setup.routes[1 + k % 2], ASK_PROXIED, "POST");
+
+			s->a->length = (int64_t)sim_draw(200000);
+			mux_upload(s, (int64_t)sim_draw(200000), sim_chance(5000));
+			s->trailers = k == 3;
+		}
+		mux_start(c);
+	}
+	world_run();
+}
+
+const struct scenario scenario_duplex = {
+	"duplex", "answers that flow while their uploads do, HTTP/2 on both sides", duplex_run};
+
+/* ---- answers before the upload has ended, or instead of it ---- */
+
+static void early2_run(void)
+{
+	static enum hact acts[400];
+
+	mux_kernel();
+	for (unsigned i = 0; i < 400; i++)
+		acts[i] = sim_chance(5000) ? HACT_STOP : HACT_EARLY;
+	hserver_script(acts, 400);
+	world.setup.groups[0].http2 = true;
+	for (unsigned i = 0; i < 6; i++)
+		mux_start(mux_client(MUX_ASKS));
+	world_run();
+}
+
+const struct scenario scenario_early2 = {"early2", "the same with HTTP/2 on both sides",
+					 early2_run};
+
+/* ---- servers that refuse, leave, and end ---- */
+
+static void refuse_run(void)
+{
+	static enum hact acts[400];
+	static const enum hact some[] = {HACT_ANSWER, HACT_ANSWER,   HACT_REFUSE,
+					 HACT_GOAWAY, HACT_LEAVE,    HACT_RESET,
+					 HACT_CUT,    HACT_SETTINGS, HACT_RESET_MIDDLE};
+
+	mux_kernel();
+	for (unsigned i = 0; i < 400; i++)
+		acts[i] = some[sim_draw(sizeof(some) / sizeof(*some))];
+	hserver_script(acts, 400);
+	world.setup.groups[0].http2 = true;
+	world.setup.groups[0].honest = false;
+	world.setup.groups[0].nservers = 3;
+	world.setup.groups[0].servers[1] = world.setup.groups[0].servers[2] =
+		(struct server_setup){.weight = 1};
+	for (unsigned i = 0; i < 6; i++)
+		mux_start(mux_client(MUX_ASKS));
+	world_run();
+}
+
+const struct scenario scenario_refuse = {
+	"refuse", "servers of HTTP/2 that refuse, leave, reset and change their minds", refuse_run};

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "h2_server.h"
 
 struct sconn_timer {
 	struct sim_timer t;
@@ -52,7 +53,9 @@ void server_script(const enum act *acts, unsigned n)
 
 unsigned servers_connected(void)
 {
-	return nsconns;
+	unsigned streams;
+
+	return nsconns + hservers_connected(&streams);
 }
 
 struct sim_conn *sconn_conn(struct sconn *s)
@@ -89,6 +92,7 @@ void servers_close(void)
 {
 	while (sconns)
 		sconn_end(sconns, false);
+	hservers_close();
 }
 
 /* ---- what is answered ---- */
@@ -707,8 +711,13 @@ static const struct sim_conn_ops sconn_ops = {
 static void server_accepted(struct sim_listener *l, struct sim_conn *c)
 {
 	struct served_at *at = sim_listener_owner(l);
-	struct sconn *s = calloc(1, sizeof(*s));
+	struct sconn *s;
 
+	if (world.setup.groups[at->group].http2) {
+		hserver_accepted(at->group, at->server, c);
+		return;
+	}
+	s = calloc(1, sizeof(*s));
 	BUG_ON(!s);
 	*s = (struct sconn){.c = c, .group = at->group, .server = at->server, .next = sconns};
 	sconns = s;

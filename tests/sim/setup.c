@@ -217,6 +217,11 @@ void setup_http2(struct setup *s, bool draw)
 	s->http2 = true;
 	if (!draw)
 		return;
+	for (unsigned i = 1; i < s->ngroups; i++) /* names lead to the first group */
+		s->groups[i].http2 = sim_chance(6000);
+	for (unsigned i = 0; i < s->nroutes; i++)
+		if (s->routes[i].kind == ROUTE_UPGRADE)
+			s->groups[s->routes[i].group].http2 = false;
 	s->h2_streams = DRAW_OF(0, 0, 1, 3, 10);
 	s->h2_preread = DRAW_OF(0, 1, 1000, 65536);
 	s->h2_recv = DRAW_OF(0, 16, 4096, 65536);
@@ -265,12 +270,19 @@ static void print_next(unsigned next, struct text *out)
 	text_printf(out, ";\n");
 }
 
-static void print_proxy(const struct route *r, struct text *out)
+static const char *route_version(const struct setup *s, const struct route *r)
+{
+	if (r->kind != ROUTE_NAME && s->groups[r->group].http2)
+		return "2";
+	return r->http10 ? "1.0" : "1.1";
+}
+
+static void print_proxy(const struct setup *s, const struct route *r, struct text *out)
 {
 	text_printf(out,
 		    "  proxy_buffering %s; proxy_request_buffering %s; proxy_http_version %s;\n",
 		    r->buffering ? "on" : "off", r->request_buffering ? "on" : "off",
-		    r->http10 ? "1.0" : "1.1");
+		    route_version(s, r));
 	text_printf(out,
 		    "  proxy_buffer_size %u; proxy_buffers %u %u; client_body_buffer_size %u;\n",
 		    r->buffer_size, r->buffers, r->buffer_size, r->body_buffer);
@@ -289,17 +301,17 @@ static void print_proxy(const struct route *r, struct text *out)
 		text_printf(out, "  proxy_limit_rate %u;\n", r->limit_rate);
 }
 
-static void print_route(const struct route *r, struct text *out)
+static void print_route(const struct setup *s, const struct route *r, struct text *out)
 {
 	text_printf(out, " location %s {\n", r->prefix);
 	switch (r->kind) {
 	case ROUTE_PROXY:
-		print_proxy(r, out);
+		print_proxy(s, r, out);
 		text_printf(out, "  proxy_set_header Connection \"\"; proxy_pass http://g%u;\n",
 			    r->group);
 		break;
 	case ROUTE_UPGRADE:
-		print_proxy(r, out);
+		print_proxy(s, r, out);
 		text_printf(out,
 			    "  proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "
 			    "upgrade;\n"
@@ -307,7 +319,7 @@ static void print_route(const struct route *r, struct text *out)
 			    r->group);
 		break;
 	case ROUTE_NAME:
-		print_proxy(r, out);
+		print_proxy(s, r, out);
 		text_printf(out,
 			    "  resolver 10.0.0.53 valid=3s ipv6=off; resolver_timeout 1s;\n"
 			    "  proxy_set_header Connection \"\"; proxy_pass http://$arg_host:%u;\n",
@@ -396,7 +408,7 @@ void setup_print(const struct setup *s, unsigned generation, struct text *out)
 	print_listen(s, out);
 	print_http2(s, out);
 	for (unsigned i = 0; i < s->nroutes; i++)
-		print_route(&s->routes[i], out);
+		print_route(s, &s->routes[i], out);
 	text_printf(out, " location = /oops { internal; return 599 \"oops %u\"; }\n}\n}\n",
 		    generation);
 }

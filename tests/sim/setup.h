@@ -20,6 +20,7 @@ struct group_setup {
 	unsigned nservers;
 	const char *balancer; /* "" or a directive */
 	unsigned keepalive;   /* 0: none */
+	bool http2;	      /* its servers speak that; not of routes that upgrade */
 	bool honest;	      /* no server of it does mischief, none is limited: every request that
 				 nothing else disturbs must be answered */
 };

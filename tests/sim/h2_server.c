@@ -1,0 +1,690 @@
+#include "h2_server.h"
+#include <nghttp2/nghttp2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OUT_ENOUGH 16384
+
+struct hstream;
+struct hserver_timer {
+	struct sim_timer t;
+	struct hserver *c;
+	struct hstream *s;
+};
+
+struct hstream {
+	struct hstream *next; /* of the connection, until that ends */
+	struct hserver *c;
+	int32_t id;
+	bool open;
+	struct text head; /* as HTTP/1 would have it */
+	struct ask *ask;
+	struct ask_try *try;
+	enum hact act;
+	bool read_all, answering, answered, deferred, paused;
+	int64_t up, down, length, cut; /* cut: bytes after which the answer stops; -1: none */
+	size_t step, owed;
+	unsigned pause_us;
+	struct hserver_timer answer_timer, pace_timer, window_timer;
+};
+
+struct hserver {
+	struct hserver *next; /* of all */
+	struct sim_conn *c;
+	unsigned group, server, served, open, all;
+	nghttp2_session *session;
+	struct hstream *streams;
+	struct text out;
+	size_t out_at;
+	bool dead, in_session, leaving, reset;
+	int32_t last; /* that a GOAWAY lets in; -1: none was sent */
+	bool doomed;  /* to be closed when nghttp2 has returned */
+	struct hserver_timer leave_timer;
+};
+
+static struct hserver *hservers;
+static const enum hact *hscript;
+static unsigned nhscript;
+
+#define HSERVER_OF_TIMER(tp) CONTAINER_OF(tp, struct hserver_timer, t)->c
+#define HSTREAM_OF_TIMER(tp) CONTAINER_OF(tp, struct hserver_timer, t)->s
+
+static void hserver_push(struct hserver *c);
+static void hstream_answer(struct hstream *s);
+static void hstream_window_timer(struct sim_timer *t);
+
+void hserver_script(const enum hact *acts, unsigned n)
+{
+	hscript = acts;
+	nhscript = n;
+}
+
+unsigned hservers_connected(unsigned *streams)
+{
+	unsigned n = 0;
+
+	*streams = 0;
+	for (struct hserver *c = hservers; c; c = c->next) {
+		n++;
+		*streams += c->all;
+	}
+	return n;
+}
+
+/* ---- the end ---- */
+
+static void hstream_free(struct hstream *s)
+{
+	sim_timer_stop(&s->answer_timer.t);
+	sim_timer_stop(&s->pace_timer.t);
+	sim_timer_stop(&s->window_timer.t);
+	text_fini(&s->head);
+	free(s);
+}
+
+/* What was on its way may be lost with the connection. */
+static void hserver_end(struct hserver *c)
+{
+	struct hserver **at = &hservers;
+
+	if (c->dead)
+		return;
+	c->dead = true;
+	sim_timer_stop(&c->leave_timer.t);
+	while (c->streams) {
+		struct hstream *s = c->streams;
+
+		c->streams = s->next;
+		if (s->try && !s->try->refused && (!s->try->bits || !s->answered))
+			s->try->bits = NEXT_ERROR;
+		hstream_free(s);
+	}
+	nghttp2_session_del(c->session);
+	if (c->reset)
+		sim_conn_reset(c->c);
+	sim_conn_free(c->c);
+	text_fini(&c->out);
+	while (*at != c)
+		at = &(*at)->next;
+	*at = c->next;
+	free(c);
+}
+
+void hservers_close(void)
+{
+	while (hservers)
+		hserver_end(hservers);
+}
+
+static void hserver_doom(struct hserver *c, bool reset)
+{
+	c->doomed = true;
+	c->reset |= reset;
+}
+
+static struct hstream *hstream_find(struct hserver *c, int32_t id)
+{
+	for (struct hstream *s = c->streams; s; s = s->next)
+		if (s->id == id && s->open)
+			return s;
+	return NULL;
+}
+
+static int hserver_on_close(nghttp2_session *session, int32_t id, uint32_t error, void *arg)
+{
+	struct hserver *c = arg;
+	struct hstream *s = hstream_find(c, id);
+
+	if (!s)
+		return 0;
+	s->open = false;
+	sim_timer_stop(&s->answer_timer.t);
+	sim_timer_stop(&s->pace_timer.t);
+	sim_timer_stop(&s->window_timer.t);
+	c->open--;
+	return 0;
+}
+
+/* ---- answers ---- */
+
+static ssize_t hstream_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_t length,
+			    uint32_t *flags, nghttp2_data_source *source, void *arg)
+{
+	struct hstream *s = source->ptr;
+	int64_t until = s->cut >= 0 ? MIN_OF(s->cut, s->length) : s->length;
+	size_t n = MIN_OF(length, (size_t)MAX_OF(until - s->down, 0));
+	uint64_t key = ask_answer_key(s->ask, ask_try_nth(s->ask, s->try));
+
+	if (s->act == HACT_ECHO && !s->read_all)
+		n = MIN_OF(n, (size_t)MAX_OF(s->up - s->down, 0));
+	if (s->step)
+		n = MIN_OF(n, s->step);
+	if (s->paused || (!n && s->down < until) || (s->cut >= 0 && s->down >= s->cut)) {
+		s->deferred = true;
+		return NGHTTP2_ERR_DEFERRED;
+	}
+	bytes_fill(key, (uint64_t)s->down, (char *)buf, n);
+	s->down += (int64_t)n;
+	s->try->written += (int64_t)n;
+	if (s->cut >= 0 && s->down >= s->cut && s->act == HACT_RESET_MIDDLE) {
+		nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, (uint32_t)sim_draw(14));
+	} else if (s->cut < 0 && s->down == s->length) {
+		*flags |= NGHTTP2_DATA_FLAG_EOF;
+		s->answered = true;
+		if (s->act == HACT_STOP && !s->read_all)
+			nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
+	} else if (s->step) {
+		s->paused = true;
+		sim_timer_start(&s->pace_timer.t, sim_now_us() + s->pause_us);
+	}
+	return (ssize_t)n;
+}
+
+static void hstream_resume(struct hstream *s)
+{
+	if (s->deferred && s->open)
+		nghttp2_session_resume_data(s->c->session, s->id);
+	s->deferred = false;
+}
+
+static void hstream_pace_timer(struct sim_timer *t)
+{
+	struct hstream *s = HSTREAM_OF_TIMER(t);
+
+	s->paused = false;
+	hstream_resume(s);
+	hserver_push(s->c);
+}
+
+static void hstream_head(struct hstream *s, int64_t says_length)
+{
+	static const char fill[2000] = {[0 ... 1999] = 's'};
+	nghttp2_data_provider body = {.source = {.ptr = s}, .read_callback = hstream_read};
+	char status[8], id[16], nth[8], length[24];
+	bool bodiless = strcmp(s->ask->method, "HEAD") == 0 || s->try->status == 204 ||
+			s->try->status == 304;
+	nghttp2_nv nv[5] = {
+		{(uint8_t *)":status", (uint8_t *)status, 7, 0, 0},
+		{(uint8_t *)"x-id", (uint8_t *)id, 4, 0, 0},
+		{(uint8_t *)"x-try", (uint8_t *)nth, 5, 0, 0},
+	};
+	size_t n = 3;
+
+	nv[0].valuelen = (size_t)snprintf(status, sizeof(status), "%d", s->try->status);
+	nv[1].valuelen = (size_t)snprintf(id, sizeof(id), "%u", s->ask->id);
+	nv[2].valuelen = (size_t)snprintf(nth, sizeof(nth), "%u", ask_try_nth(s->ask, s->try));
+	if (s->try->status != 204 && (sim_chance(6000) || says_length != s->length)) {
+		nv[n] = (nghttp2_nv){(uint8_t *)"content-length", (uint8_t *)length, 14, 0, 0};
+		nv[n++].valuelen =
+			(size_t)snprintf(length, sizeof(length), "%lld", (long long)says_length);
+	}
+	if (sim_chance(1000))
+		nv[n++] = (nghttp2_nv){(uint8_t *)"x-fill", (uint8_t *)(uintptr_t)fill, 6,
+				       (size_t)sim_draw(sizeof(fill)), 0};
+	if (s->act == HACT_BAD_HEAD) {
+		nv[0].name = (uint8_t *)(sim_chance(5000) ? ":stapus" : "x bad: ");
+		s->try->bits = NEXT_INVALID_HEADER;
+		s->try->clean = false;
+	}
+	s->answered |= bodiless;
+	s->try->written++;
+	nghttp2_submit_response(s->c->session, s->id, nv, n, bodiless ? NULL : &body);
+}
+
+static unsigned hstatus_bits(int status)
+{
+	static const struct {
+		int status;
+		unsigned bit;
+	} list[] = {{403, NEXT_HTTP_403}, {404, NEXT_HTTP_404}, {429, NEXT_HTTP_429},
+		    {500, NEXT_HTTP_500}, {502, NEXT_HTTP_502}, {503, NEXT_HTTP_503},
+		    {504, NEXT_HTTP_504}};
+
+	for (unsigned i = 0; i < 7; i++)
+		if (list[i].status == status)
+			return list[i].bit;
+	return 0;
+}
+
+static void hstream_interims(struct hstream *s)
+{
+	nghttp2_nv nv[] = {{(uint8_t *)":status", (uint8_t *)"103", 7, 3, 0},
+			   {(uint8_t *)"link", (uint8_t *)"</x>", 4, 4, 0}};
+
+	for (uint64_t n = sim_chance(1500) ? 1 + sim_draw(3) : 0; n; n--)
+		nghttp2_submit_headers(s->c->session, NGHTTP2_FLAG_NONE, s->id, NULL, nv, 2, NULL);
+}
+
+/* An answer that begins as it should; how it goes on is the act's. */
+static void hstream_begin(struct hstream *s)
+{
+	static const int bad[] = {403, 404, 429, 500, 502, 503, 504};
+	struct ask_try *t = s->try;
+	int64_t says;
+
+	t->status = s->act == HACT_STATUS ? bad[sim_draw(7)] : s->ask->status;
+	t->clean = true;
+	t->bits = hstatus_bits(t->status);
+	says = t->declared = s->length = s->ask->length;
+	if (s->act == HACT_SHORT && s->length > 1)
+		s->length = (int64_t)sim_draw((uint64_t)s->length - 1);
+	if (s->act == HACT_LONG)
+		s->length += 1 + (int64_t)sim_draw(100);
+	if (s->act == HACT_RESET_MIDDLE || s->act == HACT_HANG_MIDDLE)
+		s->cut = s->length ? (int64_t)sim_draw((uint64_t)s->length) : 0;
+	if (s->act == HACT_SHORT || s->act == HACT_LONG || s->act == HACT_RESET_MIDDLE)
+		t->bits = NEXT_ERROR;
+	if (s->act == HACT_SLOW) {
+		s->step = 1 + (size_t)sim_draw(16000) + (size_t)s->length / 300;
+		s->pause_us = (unsigned)sim_draw(8000);
+	}
+	hstream_interims(s);
+	hstream_head(s, says);
+}
+
+static void hserver_settings(struct hserver *c)
+{
+	nghttp2_settings_entry iv[] = {
+		{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS,
+		 (uint32_t)sim_draw(sim_chance(5000) ? 2 : 100)},
+		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, (uint32_t)(500 + sim_draw(70000))}};
+
+	nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, iv, 2);
+}
+
+/* The first of two GOAWAYs. */
+static void hserver_leave(struct hserver *c)
+{
+	if (c->leaving)
+		return;
+	c->leaving = true;
+	nghttp2_submit_shutdown_notice(c->session);
+	sim_timer_start(&c->leave_timer.t, sim_now_us() + 200000 + 4 * world_latency_us());
+}
+
+static void hserver_leave_timer(struct sim_timer *t)
+{
+	struct hserver *c = HSERVER_OF_TIMER(t);
+
+	nghttp2_submit_goaway(c->session, NGHTTP2_FLAG_NONE,
+			      nghttp2_session_get_last_proc_stream_id(c->session), NGHTTP2_NO_ERROR,
+			      NULL, 0);
+	hserver_push(c);
+}
+
+static void hstream_answer(struct hstream *s)
+{
+	struct hserver *c = s->c;
+
+	if (s->answering || !s->open || c->doomed)
+		return;
+	s->answering = true;
+	s->ask->early |= !s->read_all && s->ask->upload > 0;
+	sim_note("server %u.%u: act %d for request %u", c->group, c->server, s->act, s->ask->id);
+	switch (s->act) {
+	case HACT_RESET:
+		s->try->bits = NEXT_ERROR;
+		nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, s->id,
+					  sim_chance(5000) ? NGHTTP2_INTERNAL_ERROR
+							   : NGHTTP2_CANCEL);
+		break;
+	case HACT_REFUSE:
+		s->try->refused = true;
+		nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, s->id,
+					  NGHTTP2_REFUSED_STREAM);
+		break;
+	case HACT_GOAWAY:
+		s->try->refused = true;
+		c->leaving = true;
+		c->last = MAX_OF(s->id - 2, 0);
+		nghttp2_submit_goaway(c->session, NGHTTP2_FLAG_NONE, c->last, NGHTTP2_NO_ERROR,
+				      NULL, 0);
+		break;
+	case HACT_CLOSE:
+	case HACT_CUT:
+		hserver_doom(c, s->act == HACT_CUT);
+		break;
+	case HACT_HANG:
+	case HACT_STUCK:
+		s->try->bits = NEXT_TIMEOUT;
+		s->try->hung = s->act == HACT_HANG;
+		break;
+	case HACT_SETTINGS:
+		hserver_settings(c);
+		hstream_begin(s);
+		break;
+	case HACT_LEAVE:
+		hserver_leave(c);
+		hstream_begin(s);
+		break;
+	default:
+		hstream_begin(s);
+	}
+}
+
+static void hstream_answer_timer(struct sim_timer *t)
+{
+	hstream_answer(HSTREAM_OF_TIMER(t));
+	hserver_push(HSERVER_OF_TIMER(t));
+}
+
+/* ---- requests ---- */
+
+static enum hact hstream_draw(struct hstream *s)
+{
+	const struct server_setup *v = &world.setup.groups[s->c->group].servers[s->c->server];
+
+	if (nhscript) {
+		nhscript--;
+		return *hscript++;
+	}
+	if (sim_draw(100) < v->mischief)
+		return HACT_HONEST_END + (enum hact)sim_draw(HACT_END - HACT_HONEST_END);
+	return sim_chance(5500) ? HACT_ANSWER : (enum hact)sim_draw(HACT_HONEST_END);
+}
+
+static int hserver_on_begin(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+	struct hserver *c = arg;
+	struct hstream *s;
+
+	/* nghttp2 lets in what comes before a GOAWAY that leaves it out has left. */
+	if (frame->headers.cat != NGHTTP2_HCAT_REQUEST ||
+	    (c->last >= 0 && frame->hd.stream_id > c->last))
+		return 0;
+	s = calloc(1, sizeof(*s));
+	BUG_ON(!s);
+	*s = (struct hstream){
+		.next = c->streams, .c = c, .id = frame->hd.stream_id, .open = true, .cut = -1};
+	s->answer_timer = (struct hserver_timer){{.run = hstream_answer_timer}, c, s};
+	s->pace_timer = (struct hserver_timer){{.run = hstream_pace_timer}, c, s};
+	s->window_timer = (struct hserver_timer){{.run = hstream_window_timer}, c, s};
+	c->streams = s;
+	c->open++;
+	c->all++;
+	return 0;
+}
+
+static int hserver_on_header(nghttp2_session *session, const nghttp2_frame *frame,
+			     const uint8_t *name, size_t namelen, const uint8_t *value,
+			     size_t valuelen, uint8_t flags, void *arg)
+{
+	struct hstream *s = hstream_find(arg, frame->hd.stream_id);
+
+	if (!s || s->ask)
+		return 0;
+	if (!s->head.n)
+		text_add(&s->head, "\r\n", 2); /* in place of a first line */
+	text_add(&s->head, name, namelen);
+	text_add(&s->head, ": ", 2);
+	text_add(&s->head, value, valuelen);
+	text_add(&s->head, "\r\n", 2);
+	return 0;
+}
+
+static const char *const expected_names[] = {"authority", "method", "path",	      "scheme",
+					     "x-id",	  "x-fill", "content-length", "te"};
+
+/* Pseudo-header fields lost their colon to head_next, which takes it for the name's end: so their
+ * values begin with the name. */
+static struct span pseudo_field(const struct parse *p, const char *name)
+{
+	struct span n, v;
+	size_t at = 0;
+
+	while (head_next(p, &at, &n, &v)) {
+		struct span word;
+
+		if (!n.n && span_split(&v, ':', &word) && span_eq(word, span_of(name)))
+			return span_trim(v);
+	}
+	return SPAN("");
+}
+
+static void hstream_check_names(struct ask *a, const struct parse *p)
+{
+	struct span n, v;
+	size_t at = 0;
+
+	while (head_next(p, &at, &n, &v)) {
+		bool known = false;
+
+		if (!n.n)
+			span_split(&v, ':', &n);
+		for (size_t i = 0; i < sizeof(expected_names) / sizeof(*expected_names); i++)
+			known |= span_eq(n, span_of(expected_names[i]));
+		if (!known)
+			sim_broken("request", "request %u: field %.*s: %.*s", a->id, SPAN_ARG(n),
+				   SPAN_ARG(span_cut(v, 0, 100)));
+	}
+}
+
+static void hstream_check_head(struct hstream *s, bool end)
+{
+	struct parse p = {.head = s->head};
+	struct ask *a = ask_find(head_number(&p, "x-id", 0));
+	char host[16];
+	struct span v;
+
+	text_add(&p.head, "\r\n", 2);
+	s->head = p.head;
+	snprintf(host, sizeof(host), "g%u", s->c->group);
+	if (!a || !span_eq(pseudo_field(&p, "method"), span_of(a->method)) ||
+	    !span_eq(pseudo_field(&p, "path"), span_of(a->target)) ||
+	    !span_eq(pseudo_field(&p, "authority"), span_of(host)) ||
+	    !span_eq(pseudo_field(&p, "scheme"), SPAN("http")))
+		sim_broken("request", "server %u.%u got \"%.*s\"", s->c->group, s->c->server,
+			   (int)MIN_OF(p.head.n, 300), p.head.p);
+	hstream_check_names(a, &p);
+	if (head_field(&p, "content-length", &v) &&
+	    (int64_t)head_number(&p, "content-length", 0) != MAX_OF(a->upload, 0))
+		sim_broken("request", "request %u: content-length %.*s instead of %lld", a->id,
+			   SPAN_ARG(v), (long long)a->upload);
+	if (end && a->upload > 0)
+		sim_broken("request", "request %u came without its body", a->id);
+	s->ask = a;
+}
+
+static void hstream_request(struct hstream *s, bool end)
+{
+	hstream_check_head(s, end);
+	s->try = ask_try_begin(s->ask, s->c->group, s->c->server, s->c->served++ == 0);
+	sim_note("server %u.%u: request %u on stream %d, try %u", s->c->group, s->c->server,
+		 s->ask->id, s->id, s->ask->ntries - 1);
+	s->act = hstream_draw(s);
+	if (s->act == HACT_EARLY || s->act == HACT_STOP || s->act == HACT_ECHO ||
+	    s->act == HACT_GOAWAY || s->act == HACT_STUCK || s->act == HACT_REFUSE ||
+	    (s->act >= HACT_HONEST_END && sim_chance(3000)))
+		hstream_answer(s);
+}
+
+static void hstream_whole(struct hstream *s)
+{
+	struct ask *a = s->ask;
+
+	if (s->up != MAX_OF(a->upload, 0))
+		sim_broken("body-up", "request %u: %lld of %lld bytes of the upload look complete",
+			   a->id, (long long)s->up, (long long)a->upload);
+	if (a->bad_body)
+		sim_broken("malformed", "request %u with a broken body came to its end", a->id);
+	s->read_all = s->try->whole = true;
+	s->try->read_us = sim_now_us();
+	if (s->act == HACT_SLOW && !s->answering)
+		sim_timer_start(&s->answer_timer.t, sim_now_us() + sim_draw(250000));
+	else
+		hstream_answer(s);
+	hstream_resume(s);
+}
+
+static int hserver_on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+	struct hstream *s = hstream_find(arg, frame->hd.stream_id);
+	bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+
+	if (!s || (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA))
+		return 0;
+	if (frame->hd.type == NGHTTP2_HEADERS && !s->ask)
+		hstream_request(s, end);
+	if (end)
+		hstream_whole(s);
+	return 0;
+}
+
+static void hstream_window_timer(struct sim_timer *t)
+{
+	struct hstream *s = HSTREAM_OF_TIMER(t);
+
+	nghttp2_session_consume_stream(s->c->session, s->id, s->owed);
+	s->owed = 0;
+	hserver_push(s->c);
+}
+
+static int hserver_on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *p,
+			   size_t n, void *arg)
+{
+	struct hstream *s = hstream_find(arg, id);
+	size_t right;
+
+	nghttp2_session_consume_connection(session, n);
+	if (!s)
+		return 0;
+	right = bytes_check(bytes_key(BYTES_UPLOAD, s->ask->id, 0), (uint64_t)s->up,
+			    (const char *)p, n);
+	s->up += (int64_t)n;
+	if (right < n || s->up > s->ask->upload + (s->ask->bad_body ? 1 << 20 : 0))
+		sim_broken("body-up", "request %u: byte %llu of the upload is wrong", s->ask->id,
+			   (unsigned long long)s->up - n + right);
+	if (s->act == HACT_STUCK)
+		return 0;
+	if (s->act == HACT_LAZY) {
+		s->owed += n;
+		sim_timer_start(&s->window_timer.t, sim_now_us() + 1 + sim_draw(3000));
+	} else {
+		nghttp2_session_consume_stream(session, id, n);
+	}
+	if (s->act == HACT_ECHO)
+		hstream_resume(s);
+	return 0;
+}
+
+static int hserver_on_invalid(nghttp2_session *session, const nghttp2_frame *frame, int error,
+			      void *arg)
+{
+	if (error == NGHTTP2_ERR_REFUSED_STREAM) /* before it has heard of our settings */
+		return 0;
+	sim_broken("framing", "server %u.%u: frame of type %u: %s", ((struct hserver *)arg)->group,
+		   ((struct hserver *)arg)->server, frame->hd.type, nghttp2_strerror(error));
+	return 0;
+}
+
+/* ---- the connection ---- */
+
+static void hserver_push(struct hserver *c)
+{
+	const uint8_t *p;
+	size_t k;
+	ssize_t n;
+
+	if (c->in_session || c->dead)
+		return;
+	for (;;) {
+		if (c->out_at == c->out.n) {
+			c->out.n = c->out_at = 0;
+			while (c->out.n < OUT_ENOUGH &&
+			       (n = nghttp2_session_mem_send(c->session, &p)) > 0)
+				text_add(&c->out, p, (size_t)n);
+		}
+		if (!c->out.n)
+			break;
+		k = sim_conn_write(c->c, c->out.p + c->out_at, c->out.n - c->out_at);
+		c->out_at += k;
+		if (c->out_at < c->out.n)
+			break;
+	}
+	if (c->doomed ||
+	    (c->leaving && !c->open && !c->out.n && !nghttp2_session_want_read(c->session)))
+		hserver_end(c);
+}
+
+static void hserver_pull(struct hserver *c)
+{
+	char p[8192];
+	ssize_t n, used;
+
+	while ((n = sim_conn_read(c->c, p, 1 + (size_t)sim_draw(sizeof(p)))) > 0) {
+		c->in_session = true;
+		used = nghttp2_session_mem_recv(c->session, (uint8_t *)p, (size_t)n);
+		c->in_session = false;
+		if (used < 0)
+			sim_broken("framing", "server %u.%u: %s", c->group, c->server,
+				   nghttp2_strerror((int)used));
+		if (c->doomed)
+			break;
+	}
+	if (n < 0)
+		hserver_end(c);
+	else
+		hserver_push(c);
+}
+
+static void hserver_on_readable(struct sim_conn *sc)
+{
+	hserver_pull(sim_conn_owner(sc));
+}
+
+static void hserver_on_writable(struct sim_conn *sc)
+{
+	hserver_push(sim_conn_owner(sc));
+}
+
+static void hserver_on_reset(struct sim_conn *sc)
+{
+	hserver_end(sim_conn_owner(sc));
+}
+
+static const struct sim_conn_ops hserver_ops = {
+	.readable = hserver_on_readable,
+	.writable = hserver_on_writable,
+	.reset = hserver_on_reset,
+};
+
+static void hserver_session(struct hserver *c)
+{
+	static const uint32_t windows[] = {65535, 65535, 1000, 1 << 20};
+	nghttp2_settings_entry iv[] = {
+		{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS,
+		 world.setup.groups[c->group].honest ? 100 : 1 + (uint32_t)sim_draw(100)},
+		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, windows[sim_draw(4)]}};
+	nghttp2_session_callbacks *cb;
+	nghttp2_option *o;
+
+	BUG_ON(nghttp2_session_callbacks_new(&cb) != 0 || nghttp2_option_new(&o) != 0);
+	nghttp2_session_callbacks_set_on_begin_headers_callback(cb, hserver_on_begin);
+	nghttp2_session_callbacks_set_on_header_callback(cb, hserver_on_header);
+	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, hserver_on_frame);
+	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, hserver_on_data);
+	nghttp2_session_callbacks_set_on_stream_close_callback(cb, hserver_on_close);
+	nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, hserver_on_invalid);
+	nghttp2_option_set_no_auto_window_update(o, 1);
+	nghttp2_option_set_no_http_messaging(o, 1);
+	nghttp2_option_set_stream_reset_rate_limit(o, UINT64_MAX, UINT64_MAX);
+	BUG_ON(nghttp2_session_server_new2(&c->session, cb, c, o) != 0);
+	nghttp2_option_del(o);
+	nghttp2_session_callbacks_del(cb);
+	nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, iv, 2);
+}
+
+void hserver_accepted(unsigned group, unsigned server, struct sim_conn *sc)
+{
+	struct hserver *c = calloc(1, sizeof(*c));
+
+	BUG_ON(!c);
+	*c = (struct hserver){
+		.next = hservers, .c = sc, .group = group, .server = server, .last = -1};
+	hservers = c;
+	c->leave_timer = (struct hserver_timer){{.run = hserver_leave_timer}, c, NULL};
+	hserver_session(c);
+	sim_conn_set(sc, &hserver_ops, c);
+	hserver_pull(c);
+}
