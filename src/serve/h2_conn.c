@@ -495,10 +495,18 @@ static void h2_conn_feed(struct h2_conn *h, const void *p, size_t n)
 	start_streams(h);
 }
 
+/* nghttp2 (1.52) counts a stream whose PRIORITY_UPDATE came before its head as none: after the
+ * client's GOAWAY it would not wait for that. */
+static bool h2_conn_listens(const struct h2_conn *h)
+{
+	return nghttp2_session_want_read(h->session) ||
+	       (h->client_leaves && h->nstreams && !h->terminated);
+}
+
 /* While the socket is full and answers to what came wait in nghttp2, more is not heard. */
 static bool may_read(struct h2_conn *h)
 {
-	return h->phase != H2_DEAD && nghttp2_session_want_read(h->session) &&
+	return h->phase != H2_DEAD && h2_conn_listens(h) &&
 	       !(h->blocked && nghttp2_session_get_outbound_queue_size(h->session) > QUEUE_MAX);
 }
 
@@ -591,7 +599,7 @@ static void h2_conn_end(struct io_turn_end *e)
 	}
 	list_del(&h->end.link);
 	/* An error of the connection takes its streams along. */
-	if (h->phase != H2_DEAD && h->nstreams && !nghttp2_session_want_read(h->session) &&
+	if (h->phase != H2_DEAD && h->nstreams && !h2_conn_listens(h) &&
 	    (h->phase != H2_LEAVING || h->terminated) && h2_conn_has_open(h))
 		h2_conn_die(h);
 	list_del(&h->end.link);

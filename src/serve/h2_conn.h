@@ -53,6 +53,7 @@ struct h2_conn {
 	bool forgotten;	     /* the table's memory was given back since the last stream */
 	bool waiting;	     /* counted as such */
 	bool extended_connect;
+	bool client_leaves; /* its GOAWAY is here */
 };
 
 #define H2_FRAME_HEAD 9 /* bytes in front of a frame */

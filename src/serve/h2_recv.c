@@ -140,6 +140,9 @@ static int h2_on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame
 			return 0;
 		}
 		return frame->data.padlen >= frame->hd.length ? glitch(h) : 0;
+	case NGHTTP2_GOAWAY:
+		h->client_leaves = true;
+		return 0;
 	case NGHTTP2_WINDOW_UPDATE:
 		return update_received(h);
 	case NGHTTP2_PING:
