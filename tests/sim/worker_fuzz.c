@@ -98,8 +98,10 @@ static void end_say(struct end *e)
 {
 	size_t n = e->c && e->nsay ? sim_conn_write(e->c, e->say, e->nsay) : 0;
 
-	e->say += n;
-	e->nsay -= n;
+	if (n) {
+		e->say += n;
+		e->nsay -= n;
+	}
 }
 
 static void end_hear(struct end *e, const char *p, size_t n)
