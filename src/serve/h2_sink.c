@@ -30,6 +30,16 @@ static void be_patient(struct h2_client *s, uint64_t began)
 		body_stalled(b, &s->piece);
 }
 
+/* Does the stream wait for the others, and not for its own window? Then it is as patient as the
+ * client reads at all. */
+static bool h2_others_move(const struct h2_client *s)
+{
+	nghttp2_session *session = s->h2->session;
+
+	return s->h2->moved_ms && nghttp2_session_get_remote_window_size(session) > 0 &&
+	       nghttp2_session_get_stream_remote_window_size(session, s->id) > 0;
+}
+
 static MAY_SUSPEND enum fail wait_writer(struct h2_client *s, uint64_t *progress, uint64_t *since)
 {
 	const struct core_loc *l = req_conf(&s->req, &core_loc_mod);
@@ -40,6 +50,8 @@ static MAY_SUSPEND enum fail wait_writer(struct h2_client *s, uint64_t *progress
 		*progress = s->taken;
 		*since = began;
 	}
+	if (h2_others_move(s))
+		*since = MAX_OF(*since, s->h2->moved_ms);
 	deadline = l->send_timeout ? *since + (uint64_t)l->send_timeout : CO_NEVER;
 	if (s->stall_ms <= STALL_PATIENCE_MS)
 		patience = began + STALL_PATIENCE_MS - s->stall_ms + 1;
@@ -55,7 +67,8 @@ static MAY_SUSPEND enum fail wait_writer(struct h2_client *s, uint64_t *progress
 		s->req.broken = true;
 		return s->req.aborted ? FAIL_CLIENT_CLOSED : FAIL_CANCELLED;
 	}
-	if (rc == -ETIMEDOUT && io_now_ms() >= deadline && *progress == s->taken) {
+	if (rc == -ETIMEDOUT && io_now_ms() >= deadline && *progress == s->taken &&
+	    !(h2_others_move(s) && s->h2->moved_ms > *since)) {
 		s->req.broken = s->timed_out = true;
 		return FAIL_CLIENT_TIMEOUT_SEND;
 	}
