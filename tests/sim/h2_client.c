@@ -665,6 +665,9 @@ static void mux_closed(struct mux *c, bool reset)
 	if (!reset && !c->going && !c->left && !c->half && c->doom == DOOM_NONE &&
 	    !world.destructive && !world.ending)
 		sim_broken("goaway", "client %u: closed without a word", c->index);
+	/* What it has to say of its windows meets a door that is closed at the end of lingering. */
+	for (unsigned i = 0; reset && c->going && c->rstep && i < c->nasks; i++)
+		ask_excuse(c->asks[i].a, "its client reads more slowly than the worker lingers");
 	mux_hang_up(c, reset ? "reset" : "closed", false);
 }
 
