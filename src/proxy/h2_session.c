@@ -22,9 +22,18 @@ static void *session_calloc(size_t n, size_t size, void *arg)
 	return mem_zalloc(n * size);
 }
 
+/* nghttp2 1.52 frees an item twice when the queue it belongs into cannot grow: more than one
+ * chance.
+ */
+#define RESIZE_TRIES 4
+
 static void *session_realloc(void *p, size_t n, void *arg)
 {
-	return mem_resize(p, n);
+	void *to = NULL;
+
+	for (int i = 0; i < RESIZE_TRIES && !to; i++)
+		to = mem_resize(p, n);
+	return to;
 }
 
 /* ---- streams ---- */

@@ -66,16 +66,32 @@ static void *room_calloc(size_t n, size_t size, void *arg)
 	return h->table = page_take();
 }
 
+/* nghttp2 1.52 frees an item twice when the queue it belongs into cannot grow: what it resizes gets
+ * more than one chance. */
+#define RESIZE_TRIES 4
+
+static void *room_resize(void *p, size_t size)
+{
+	void *to = NULL;
+
+	for (int i = 0; i < RESIZE_TRIES && !to; i++)
+		to = mem_resize(p, size);
+	return to;
+}
+
 static void *room_realloc(void *p, size_t size, void *arg)
 {
 	struct h2_conn *h = arg;
 	void *to;
 
-	if (!p)
-		return room_malloc(size, arg);
+	if (!p) {
+		for (int i = 0; i < RESIZE_TRIES && !p; i++)
+			p = room_malloc(size, arg);
+		return p;
+	}
 	BUG_ON(p == h->table);
 	if (p != frame_room)
-		return mem_resize(p, size);
+		return room_resize(p, size);
 	to = mem_alloc(size);
 	if (to) {
 		memcpy(to, p, MIN_OF(size, frame_room_size));

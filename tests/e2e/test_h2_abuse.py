@@ -90,8 +90,7 @@ def attack(s, data, limit=300, first=b"", prepare=None, codes=(ENHANCE_YOUR_CALM
         sent = flood(c, data, limit)
         code = verdict(c)
     used, grown = cpu(s) - c0, memory(s) - m0
-    assert code in codes + (None,), (code, sent)
-    assert sent < limit or code in codes, "the flood went through"
+    assert code in codes + (None,), (code, sent)  # None: it was closed; "open" would be the flood that went through
     assert used <= base * cost + 0.1, f"{used:.3f} s of CPU; an ordinary request takes {base * 1e6:.0f} us"
     assert grown < (60_000 if SANITIZED else 6_000), f"{grown} KB"
     assert s.get("/say").status == 200

@@ -23,8 +23,8 @@
 #include "serve/serve.h"
 #include "server.h"
 
-#define NO_END_US   600000000ull /* of virtual time: more than any world needs */
-#define SETTLE_US   75000000ull	 /* after the last client: longer than any idle time-out */
+#define NO_END_US   3600000000ull /* of virtual time: more than any world needs */
+#define SETTLE_US   75000000ull	  /* after the last client: longer than any idle time-out */
 #define DRAIN_TURNS 6000
 
 struct world world;
