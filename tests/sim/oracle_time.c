@@ -66,10 +66,12 @@ void time_check_stream(struct ask *a, unsigned client, bool slow)
 		time_check(client, "proxy_read_timeout", t->read_us, world.setup.read_timeout);
 }
 
+#define NOTICE_US 1000000 /* a client that says nothing to the first GOAWAY is waited for so long */
+
 void time_check_idle(unsigned client, uint64_t asked, uint64_t answered, unsigned requests)
 {
 	if (world.destructive || world.ending || requests >= world.setup.keepalive_requests)
 		return;
-	time_check_span(client, "keepalive_timeout", asked, answered,
+	time_check_span(client, "keepalive_timeout", asked, answered + NOTICE_US,
 			world.setup.keepalive_timeout);
 }
