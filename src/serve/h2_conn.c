@@ -122,10 +122,10 @@ static nghttp2_option *options_new(void)
 	nghttp2_option_set_no_auto_window_update(o, 1);
 	nghttp2_option_set_no_http_messaging(o, 1); /* h2_head looks at them */
 	nghttp2_option_set_no_closed_streams(o, 1);
-	nghttp2_option_set_builtin_recv_extension_type(o, NGHTTP2_PRIORITY_UPDATE);
+	/* PRIORITY_UPDATE too: nghttp2 (1.52) makes a stream of one that comes before its request,
+	 * and never counts that among the open ones: behind a GOAWAY it would not be answered. */
 	for (int type = NGHTTP2_CONTINUATION + 1; type < 256; type++)
-		if (type != NGHTTP2_PRIORITY_UPDATE)
-			nghttp2_option_set_user_recv_extension_type(o, (uint8_t)type);
+		nghttp2_option_set_user_recv_extension_type(o, (uint8_t)type);
 	/* Ours counts resets together with the rest. */
 	nghttp2_option_set_stream_reset_rate_limit(o, UINT64_MAX, UINT64_MAX);
 	/* What a table of sent fields saves in bytes it costs in memory, as long as the connection
@@ -511,18 +511,10 @@ static void h2_conn_feed(struct h2_conn *h, const void *p, size_t n)
 	start_streams(h);
 }
 
-/* nghttp2 (1.52) counts a stream whose PRIORITY_UPDATE came before its head as none: after the
- * client's GOAWAY it would not wait for that. */
-static bool h2_conn_listens(const struct h2_conn *h)
-{
-	return nghttp2_session_want_read(h->session) ||
-	       (h->client_leaves && h->nstreams && !h->terminated);
-}
-
 /* While the socket is full and answers to what came wait in nghttp2, more is not heard. */
 static bool may_read(struct h2_conn *h)
 {
-	return h->phase != H2_DEAD && h2_conn_listens(h) &&
+	return h->phase != H2_DEAD && nghttp2_session_want_read(h->session) &&
 	       !(h->blocked && nghttp2_session_get_outbound_queue_size(h->session) > QUEUE_MAX);
 }
 
@@ -615,7 +607,7 @@ static void h2_conn_end(struct io_turn_end *e)
 	}
 	list_del(&h->end.link);
 	/* An error of the connection takes its streams along. */
-	if (h->phase != H2_DEAD && h->nstreams && !h2_conn_listens(h) &&
+	if (h->phase != H2_DEAD && h->nstreams && !nghttp2_session_want_read(h->session) &&
 	    (h->phase != H2_LEAVING || h->terminated) && h2_conn_has_open(h))
 		h2_conn_die(h);
 	list_del(&h->end.link);

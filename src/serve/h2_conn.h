@@ -26,6 +26,8 @@ enum h2_phase {
 	H2_DEAD	    /* nothing is sent or received any more */
 };
 
+#define H2_UPDATE_MAX 36 /* bytes of a PRIORITY_UPDATE that are looked at */
+
 struct h2_conn {
 	struct conn *conn;
 	nghttp2_session *session;
@@ -53,7 +55,8 @@ struct h2_conn {
 	bool forgotten;	     /* the table's memory was given back since the last stream */
 	bool waiting;	     /* counted as such */
 	bool extended_connect;
-	bool client_leaves; /* its GOAWAY is here */
+	uint8_t update_len; /* of a PRIORITY_UPDATE that is being received */
+	char update[H2_UPDATE_MAX];
 };
 
 #define H2_FRAME_HEAD 9 /* bytes in front of a frame */

@@ -140,9 +140,6 @@ static int h2_on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame
 			return 0;
 		}
 		return frame->data.padlen >= frame->hd.length ? glitch(h) : 0;
-	case NGHTTP2_GOAWAY:
-		h->client_leaves = true;
-		return 0;
 	case NGHTTP2_WINDOW_UPDATE:
 		return update_received(h);
 	case NGHTTP2_PING:
@@ -157,6 +154,7 @@ static int h2_on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame
 /* Frames that ask for nothing that a request needs cost one each. */
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
 {
+	((struct h2_conn *)arg)->update_len = 0;
 	switch (hd->type) {
 	case NGHTTP2_DATA:
 	case NGHTTP2_HEADERS:
@@ -176,10 +174,46 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 	}
 }
 
+static int on_extension_chunk(nghttp2_session *session, const nghttp2_frame_hd *hd,
+			      const uint8_t *p, size_t n, void *arg)
+{
+	struct h2_conn *h = arg;
+
+	n = MIN_OF(n, sizeof(h->update) - h->update_len);
+	memcpy(h->update + h->update_len, p, n);
+	h->update_len += (uint8_t)n;
+	return 0;
+}
+
+/* RFC 9218 7.1. One that comes before its request is passed over, as that allows. */
+static void priority_update(struct h2_conn *h, const nghttp2_frame_hd *hd)
+{
+	struct span value = span_make(h->update + 4, h->update_len - MIN_OF(h->update_len, 4u));
+	nghttp2_extpri pri = {NGHTTP2_EXTPRI_DEFAULT_URGENCY, 0};
+	const uint8_t *p = (const uint8_t *)h->update;
+	uint8_t urgency = NGHTTP2_EXTPRI_DEFAULT_URGENCY;
+	bool incremental = false;
+	uint32_t id;
+
+	if (hd->length < 4 || hd->length > sizeof(h->update) || hd->stream_id)
+		return;
+	id = ((uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]) & INT32_MAX;
+	if (!h2_stream_of(h->session, (int32_t)id))
+		return;
+	(void)h2_priority_parse(value, &urgency, &incremental);
+	pri.urgency = urgency;
+	pri.inc = incremental;
+	nghttp2_session_change_extpri_stream_priority(h->session, (int32_t)id, &pri, 0);
+}
+
 /* Of types that we do not know: passed over, and counted. */
 static int unpack_extension(nghttp2_session *session, void **payload, const nghttp2_frame_hd *hd,
 			    void *arg)
 {
+	if (hd->type == NGHTTP2_PRIORITY_UPDATE) { /* counted already */
+		priority_update(arg, hd);
+		return NGHTTP2_ERR_CANCEL;
+	}
 	return h2_glitch(arg, 1) ? NGHTTP2_ERR_CALLBACK_FAILURE : NGHTTP2_ERR_CANCEL;
 }
 
@@ -232,6 +266,9 @@ static int h2_on_frame_send(nghttp2_session *session, const nghttp2_frame *frame
 	struct h2_conn *h = arg;
 	struct h2_client *s;
 
+	/* an error that nghttp2 found itself */
+	if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR)
+		h->terminated = true;
 	if (frame->hd.type == NGHTTP2_RST_STREAM) {
 		if (is_rebuke(frame->rst_stream.error_code))
 			h2_glitch(h, 1); /* the end of the turn sees to it */
@@ -273,6 +310,7 @@ const nghttp2_session_callbacks *h2_callbacks(void)
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data_chunk);
 	nghttp2_session_callbacks_set_on_stream_close_callback(cb, h2_on_stream_close);
 	nghttp2_session_callbacks_set_on_frame_send_callback(cb, h2_on_frame_send);
+	nghttp2_session_callbacks_set_on_extension_chunk_recv_callback(cb, on_extension_chunk);
 	nghttp2_session_callbacks_set_unpack_extension_callback(cb, unpack_extension);
 	nghttp2_session_callbacks_set_send_data_callback(cb, h2_send_data);
 	if (!atomic_compare_exchange_strong(&made, &other, cb)) {
