@@ -83,6 +83,13 @@ static void hstream_free(struct hstream *s)
 	free(s);
 }
 
+/* May the end of the connection be what became of this one? A time-out, when the worker ends it. */
+static bool hstream_error_counts(const struct hstream *s)
+{
+	return !s->try->bits ||
+	       (s->open && !s->answered && (s->c->doomed || s->try->bits != NEXT_TIMEOUT));
+}
+
 /* What was on its way may be lost with the connection. */
 static void hserver_end(struct hserver *c)
 {
@@ -96,7 +103,7 @@ static void hserver_end(struct hserver *c)
 		struct hstream *s = c->streams;
 
 		c->streams = s->next;
-		if (s->try && !s->try->refused && (!s->try->bits || !s->answered))
+		if (s->try && !s->try->refused && hstream_error_counts(s))
 			s->try->bits = NEXT_ERROR;
 		hstream_free(s);
 	}
