@@ -66,8 +66,8 @@ void time_check_stream(struct ask *a, unsigned client, bool slow)
 		time_check(client, "proxy_read_timeout", t->read_us, world.setup.read_timeout);
 }
 
-#define NOTICE_US 1000000 /* a client that says nothing to the first GOAWAY is waited for so long  \
-			   */
+/* For so long a client that says nothing to the first GOAWAY is waited for. */
+#define NOTICE_US 1000000
 
 void time_check_idle(unsigned client, uint64_t asked, uint64_t answered, unsigned requests)
 {
