@@ -67,7 +67,7 @@ static void mux_ask_refused(struct mux_ask *s)
 			   a->tries[0].group, a->tries[0].server);
 	if (++s->refused == REFUSED_MAX)
 		sim_broken("refused", "request %u is refused again and again", a->id);
-	s->again_us = sim_now_us() + AGAIN_US;
+	s->again_us = sim_now_us() + AGAIN_US * s->refused;
 	a->sent = false;
 	a->got_wire = 0;
 	s->up = 0;

@@ -50,6 +50,7 @@ static const char conf[] =
 	" upstream u { server 10.1.1.1:8000 max_fails=0; server 10.1.1.2:8000 max_fails=0; "
 	"keepalive 4;\n"
 	"  keepalive_timeout 5s; }\n"
+	" upstream v { server 10.1.1.3:8000 max_fails=0; keepalive_timeout 5s; }\n"
 	" server { listen 10.0.0.1:80; listen 10.0.0.1:81 proxy_protocol;\n"
 	"  listen 10.0.0.1:82 http2; http2_recv_buffer_size 64k; http2_extended_connect on;\n"
 	"  proxy_set_header Connection \"\"; proxy_set_header Host $host;\n"
@@ -62,6 +63,10 @@ static const char conf[] =
 	"   proxy_set_header Connection upgrade; proxy_request_buffering off; }\n"
 	"  location /n/ { proxy_pass http://u; proxy_next_upstream error timeout http_500 "
 	"non_idempotent; }\n"
+	"  location /h/ { proxy_pass http://v; proxy_http_version 2; }\n"
+	"  location /i/ { proxy_pass http://v; proxy_http_version 2; proxy_buffering off;\n"
+	"   proxy_request_buffering off; proxy_set_header Upgrade $http_upgrade;\n"
+	"   proxy_set_header Connection upgrade; }\n"
 	"  location /f/ { alias /www/; } location /e { return 200 sorry; }\n"
 	"  location /r/ { rewrite ^/r/(.*)$ /$1?a=$1 last; } } }\n";
 
@@ -83,6 +88,7 @@ struct end {
 };
 static struct end clients[CLIENTS], servers[SERVERS];
 static unsigned nservers;
+static bool servers_speak_h2; /* its address says so of a listener */
 
 static void end_close(struct end *e, bool reset)
 {
@@ -160,7 +166,10 @@ static void on_accepted(struct sim_listener *l, struct sim_conn *c)
 		return;
 	}
 	e = &servers[nservers++];
-	*e = (struct end){.c = c, .connected = true, .stream = malloc(STREAM_MAX)};
+	*e = (struct end){.c = c,
+			  .connected = true,
+			  .h2 = sim_listener_owner(l),
+			  .stream = malloc(STREAM_MAX)};
 	BUG_ON(!e->stream);
 	sim_conn_set(c, &ops, e);
 }
@@ -198,12 +207,13 @@ static void begin(void)
 	sim_libraries_follow(false);
 	io_clock_init();
 	sim_file_put("/www/a", "0123456789", 10);
-	for (unsigned i = 1; i <= 2; i++) {
+	for (unsigned i = 1; i <= 3; i++) {
 		struct sockaddr_in sa = {.sin_family = AF_INET,
 					 .sin_port = htons(8000),
 					 .sin_addr.s_addr = htonl(0x0a010100u | i)};
 
-		sim_listen((struct sockaddr *)&sa, sizeof(sa), on_accepted, NULL);
+		sim_listen((struct sockaddr *)&sa, sizeof(sa), on_accepted,
+			   i == 3 ? &servers_speak_h2 : NULL);
 	}
 	BUG_ON(threads_start(&settings, 1) < 0);
 	args.snapshot = snapshot_new(1, 1);
@@ -388,7 +398,7 @@ static void requests_check(struct end *e)
 	size_t n;
 
 	arena_init(&a, 1 << 22);
-	while (in.n && (n = request_check(in, &a)) > 0)
+	while (!e->h2 && in.n && (n = request_check(in, &a)) > 0)
 		in = span_cut(in, n, in.n);
 	arena_fini(&a);
 	free(e->stream);
