@@ -68,8 +68,12 @@ static const struct {
 	 "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"},
 	{PASS
 	 "proxy_set_header Upgrade $v; proxy_set_header Connection upgrade; proxy_upgrade any;",
-	 NULL, "h2c",
-	 "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n"},
+	 NULL, "x-own",
+	 "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nUpgrade: x-own\r\nConnection: "
+	 "upgrade\r\n\r\n"},
+	{PASS
+	 "proxy_set_header Upgrade $v; proxy_set_header Connection upgrade; proxy_upgrade any;",
+	 NULL, "x-own, h2c", "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"},
 	{PASS
 	 "proxy_set_header Upgrade $v; proxy_set_header Connection upgrade; proxy_upgrade off;",
 	 NULL, "websocket", "GET /u HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"},
