@@ -209,8 +209,9 @@ enum parse_framing ask_check_head(struct ask *a, const struct parse *p, int64_t 
 		*length = (int64_t)head_number(p, "Content-Length", 0);
 	if (head_count(p, "Content-Length") + head_count(p, "Transfer-Encoding") > 1)
 		sim_broken("framing", "request %u: the answer's length is said twice", a->id);
-	if (head_field(p, "X-Id", &v) && span_eq(v, SPAN("0")) && a->ntries &&
-	    a->tries[a->ntries - 1].crossed) {
+	/* What a server said unasked crossed the request, which may not have been read at all. */
+	if (head_field(p, "X-Id", &v) && span_eq(v, SPAN("0")) &&
+	    (!a->ntries || a->tries[a->ntries - 1].crossed)) {
 		a->own = true;
 	} else if (head_field(p, "X-Id", &v)) {
 		if (head_number(p, "X-Id", 0) != a->id)
