@@ -112,6 +112,7 @@ static int side_move(struct tunnel_side *from, struct tunnel_side *to)
 		if (!inbuf_reserve(&from->in, TUNNEL_BUF, NULL))
 			return -ENOMEM;
 		n = from->ops->recv(from);
+		from->dry = n == -EAGAIN;
 		if (n == -EAGAIN)
 			break;
 		if (n < 0)
@@ -134,7 +135,7 @@ static int side_move(struct tunnel_side *from, struct tunnel_side *to)
 
 static bool side_has_more(struct tunnel_side *s)
 {
-	return !s->eof && !inbuf_len(&s->in) && s->ops->readable(s);
+	return !s->eof && !s->dry && !inbuf_len(&s->in) && s->ops->readable(s);
 }
 
 /* The next turn when there is more than this one should move, else the idle time-out. */
@@ -150,8 +151,11 @@ static void tunnel_arm(struct tunnel *t)
 
 static void tunnel_step(struct tunnel *t)
 {
-	int up = side_move(&t->client, &t->server);
-	int down = up < 0 ? 0 : side_move(&t->server, &t->client);
+	int up, down;
+
+	t->client.dry = t->server.dry = false;
+	up = side_move(&t->client, &t->server);
+	down = up < 0 ? 0 : side_move(&t->server, &t->client);
 
 	if (up < 0) {
 		tunnel_end(t, FAIL_TUNNEL_ENDED);

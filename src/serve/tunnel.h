@@ -41,6 +41,7 @@ struct tunnel_side {
 		in;	/* read from this side, not yet written to the other; freed by the tunnel */
 	uint64_t moved; /* bytes read from this side and delivered to the other */
 	bool eof, write_shut;
+	bool dry; /* nothing was there, whatever an event said: until the next one */
 };
 
 struct tunnel {
