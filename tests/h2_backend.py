@@ -24,11 +24,11 @@ class H2Conn:
     """A connection: `run` reads and calls hooks until the client goes. Everything happens in its one thread."""
 
     def __init__(self, backend, conn):
-        self.backend, self.sock, self.number = backend, conn.sock, conn.number
+        self.backend, self.conn, self.sock, self.number = backend, conn, conn.sock, conn.number
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(
             client_side=False, header_encoding="latin-1", validate_inbound_headers=True,
             validate_outbound_headers=False, normalize_outbound_headers=False))
-        self.requests, self.waiting, self.resets, self.windows = {}, {}, [], 0
+        self.requests, self.waiting, self.resets, self.windows, self.pings = {}, {}, [], 0, 0
         self.gone = False
 
     def flush(self):
@@ -142,6 +142,8 @@ class H2Conn:
             self.waiting.pop(ev.stream_id, None)
         elif isinstance(ev, h2.events.WindowUpdated):
             self.windows += 1
+        elif isinstance(ev, h2.events.PingReceived):
+            self.pings += 1
         elif isinstance(ev, h2.events.ConnectionTerminated):
             b.goodbyes.append(ev.error_code)
 

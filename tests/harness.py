@@ -3,6 +3,7 @@ controls every byte, and backends that do exactly what a test says.
 
 Nothing here sleeps to wait for something: everything polls with a deadline (`poll`)."""
 import contextlib
+import ctypes
 import os
 import re
 import select
@@ -720,6 +721,11 @@ class BackendConn:
     def reset(self):
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
+
+    def vanish(self):
+        """As if the machine had lost its power: a filter drops all that arrives before TCP sees it."""
+        code = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))  # BPF_RET | BPF_K, 0
+        self.sock.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HxxxxxxP", 1, ctypes.addressof(code)))
 
     def wait_eof(self, timeout=10):
         """True when the peer closes within the time."""

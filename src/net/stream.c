@@ -8,6 +8,8 @@
 
 #define FILE_PIECE   16384 /* of a file, through memory, with TLS */
 #define SPLICE_PIPES 64	   /* idle pipes kept per thread */
+#define VANISHED_TRIES                                                                             \
+	2 /* retransmissions in a row, each waiting twice as long as the one before */
 
 void stream_init(struct stream *s, int fd, void (*parked)(struct iofd *))
 {
@@ -272,17 +274,33 @@ int stream_set_nodelay(struct stream *s, bool on)
 	return sys->setsockopt(s->io.fd, IPPROTO_TCP, TCP_NODELAY, &v, sizeof(v));
 }
 
-bool stream_unacked_since(struct stream *s, uint64_t sent)
+uint64_t stream_mark(const struct stream *s)
+{
+	return s->tls ? tls_written(s) : s->sent;
+}
+
+bool stream_unacked_since(struct stream *s, uint64_t mark)
 {
 	struct tcp_info info;
 	socklen_t len = sizeof(info);
 
-	if (s->sent == sent)
+	if (stream_mark(s) == mark)
 		return true;
-	if (s->tls || sys->getsockopt(s->io.fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
+	if (sys->getsockopt(s->io.fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
 	    len < offsetof(struct tcp_info, tcpi_bytes_acked) + sizeof(info.tcpi_bytes_acked))
 		return false;
-	return info.tcpi_bytes_acked <= sent + 1; /* the SYN counts as one */
+	return info.tcpi_bytes_acked <= mark + 1; /* the SYN counts as one */
+}
+
+bool stream_peer_vanished(struct stream *s)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	if (sys->getsockopt(s->io.fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
+	    len < offsetof(struct tcp_info, tcpi_unacked) + sizeof(info.tcpi_unacked))
+		return false;
+	return info.tcpi_unacked && info.tcpi_retransmits >= VANISHED_TRIES;
 }
 
 void stream_quickack(struct stream *s)

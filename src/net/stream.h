@@ -68,10 +68,17 @@ void stream_close(struct stream *s);
 /* Closes with a TCP reset (reset_timedout_connection, 444). */
 void stream_reset(struct stream *s);
 int stream_set_nodelay(struct stream *s, bool on);
-/* True when the peer's TCP has acknowledged nothing behind the first `sent` payload bytes (a value
- * that s->sent once had), so that no program can have read any of it. False when it has, or when
- * that cannot be told (TLS, Unix sockets): unless nothing was sent at all. */
-bool stream_unacked_since(struct stream *s, uint64_t sent);
+/* Where the stream is, in bytes on the wire (TLS: of records), when everything written up to now
+ * has been sent. */
+uint64_t stream_mark(const struct stream *s);
+/* True when the peer's TCP has acknowledged nothing behind that mark, so that no program can have
+ * read any of it. False when it has, or when that cannot be told (Unix sockets): unless nothing was
+ * sent at all. */
+bool stream_unacked_since(struct stream *s, uint64_t mark);
+/* True when TCP sends the same bytes again and again and none of them is acknowledged: the peer is
+ * gone, or the network between. A peer that merely does not read acknowledges. False when that
+ * cannot be told. */
+bool stream_peer_vanished(struct stream *s);
 /* Acknowledges now what was received: a peer that sends in small pieces with Nagle's algorithm on
  * waits for it, up to the 40 ms of a delayed acknowledgement. */
 void stream_quickack(struct stream *s);

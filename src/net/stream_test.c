@@ -4,6 +4,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -425,12 +426,58 @@ static void tells_what_was_acknowledged(void **state)
 	close(l);
 }
 
+static void write_until_full(struct stream *st)
+{
+	static char zeroes[65536];
+	struct iovec iov = {zeroes, sizeof(zeroes)};
+
+	while (stream_try_writev(st, &iov, 1) > 0)
+		;
+}
+
+/* A peer that is gone is told from one that merely reads nothing. */
+static void tells_who_vanished(void **state)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sock_filter nothing = {BPF_RET | BPF_K, 0, 0, 0};
+	struct sock_fprog drop = {1, &nothing};
+	socklen_t len = sizeof(sa);
+	int l = socket(AF_INET, SOCK_STREAM, 0), c[2], s[2];
+	struct stream gone, lazy;
+
+	assert_int_equal(bind(l, (void *)&sa, len), 0);
+	assert_int_equal(listen(l, 2), 0);
+	assert_int_equal(getsockname(l, (void *)&sa, &len), 0);
+	for (int i = 0; i < 2; i++) {
+		c[i] = socket(AF_INET, SOCK_STREAM, 0);
+		assert_int_equal(connect(c[i], (void *)&sa, len), 0);
+		assert_int_equal(fcntl(c[i], F_SETFL, O_NONBLOCK), 0);
+		s[i] = accept(l, NULL, NULL);
+	}
+	stream_init(&gone, c[0], NULL);
+	stream_init(&lazy, c[1], NULL);
+	assert_false(stream_peer_vanished(&gone));
+	assert_int_equal(setsockopt(s[0], SOL_SOCKET, SO_ATTACH_FILTER, &drop, sizeof(drop)), 0);
+	write_until_full(&lazy);
+	write_until_full(&gone);
+	for (int i = 0; i < 1000 && !stream_peer_vanished(&gone); i++)
+		usleep(10000);
+	assert_true(stream_peer_vanished(&gone));
+	assert_false(stream_peer_vanished(&lazy));
+	for (int i = 0; i < 2; i++) {
+		close(c[i]);
+		close(s[i]);
+	}
+	close(l);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(moves_much),
 		cmocka_unit_test(few_system_calls),
 		cmocka_unit_test(tells_what_was_acknowledged),
+		cmocka_unit_test(tells_who_vanished),
 		cmocka_unit_test(deadlines),
 		cmocka_unit_test(lost_peer),
 		cmocka_unit_test(splices),

@@ -232,6 +232,7 @@ int tls_out_send(struct stream *s, const char *p, size_t n)
 	struct iovec iov = {(void *)p, n};
 	ssize_t put = 0;
 
+	t->written += n;
 	if (!inbuf_len(&t->out) && (s->io.ready & IO_W)) {
 		put = iofd_writev(&s->io, &iov, 1);
 		if (put == -EAGAIN)
@@ -685,6 +686,11 @@ int tls_connect(struct stream *s, const struct tls_connect *c, uint64_t deadline
 }
 
 /* ---- reading ---- */
+
+uint64_t tls_written(const struct stream *s)
+{
+	return s->tls->written;
+}
 
 bool tls_pending(struct stream *s)
 {

@@ -152,5 +152,7 @@ ssize_t tls_try_writev(struct stream *s, const struct iovec *iov, int n);
 void tls_shutdown(struct stream *s);
 void tls_free(struct stream *s);
 bool tls_pending(struct stream *s);
+/* Bytes of records that were made, sent or not. */
+uint64_t tls_written(const struct stream *s);
 /* Frees this thread's buffers and client sessions. */
 void tls_thread_fini(void);

@@ -63,6 +63,7 @@ struct tls {
 	uint32_t in_at;	    /* of the hello kept in `in`: how far the SSL object has read */
 	struct inbuf out;   /* what OpenSSL wrote and the socket did not take */
 	struct inbuf plain; /* early data that was read while accepting */
+	uint64_t written;   /* bytes of records, sent or in `out` */
 	uint32_t owed;	    /* payload bytes that are in `out`, not yet reported as written */
 	int io_err;	    /* of the last call on the socket, -errno */
 	uint32_t frame; /* while framed: bytes of the record that OpenSSL is reading, not yet given

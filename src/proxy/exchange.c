@@ -70,6 +70,7 @@ static void exchange_log_fail(struct exchange *x, enum fail f, const char *phase
 		break;
 	case FAIL_UPSTREAM_SEND_TIMEOUT:
 	case FAIL_UPSTREAM_READ_TIMEOUT:
+	case FAIL_UPSTREAM_SILENT:
 		exchange_log(x, LOG_ERR, ETIMEDOUT, "upstream timed out", phase);
 		break;
 	case FAIL_UPSTREAM_CLOSED:
@@ -275,7 +276,12 @@ static bool exchange_may_replay(const struct exchange *x, enum fail f)
 {
 	if (f == FAIL_UPSTREAM_REFUSED)
 		return exchange_repeatable(x) && x->refused <= REFUSED_MAX;
-	if (f != FAIL_UPSTREAM_CLOSED && f != FAIL_UPSTREAM_RESET && f != FAIL_UPSTREAM_SEND)
+	if (f != FAIL_UPSTREAM_CLOSED && f != FAIL_UPSTREAM_RESET && f != FAIL_UPSTREAM_SEND &&
+	    f != FAIL_UPSTREAM_SILENT)
+		return false;
+	/* The machine itself may be gone: rather another one. */
+	if (f == FAIL_UPSTREAM_SILENT && x->pick.tries_left &&
+	    exchange_again(x, NEXT_TIMEOUT, x->pick.tries_left - 1))
 		return false;
 	if (!x->connected || !x->reused || !x->conf->retry_reused || x->interims ||
 	    x->proto->heard(x) || !exchange_repeatable(x))
@@ -317,6 +323,8 @@ static MAY_SUSPEND enum fail exchange_attempt(struct exchange *x)
 		phase = exchange_phase(x);
 		if (f == FAIL_UPSTREAM_REFUSED)
 			x->bytes_out = false, x->refused++; /* as if it had not been sent */
+		if (f == FAIL_UPSTREAM_SILENT && x->proto->unseen(x, f))
+			x->bytes_out = false;
 		exchange_send_stop(x); /* from now on nobody touches the body */
 		if (!exchange_may_replay(x, f))
 			break;
@@ -331,7 +339,7 @@ static MAY_SUSPEND enum fail exchange_attempt(struct exchange *x)
 
 /* ---- tries ---- */
 
-bool exchange_again(struct exchange *x, unsigned bit, unsigned tries_left)
+bool exchange_again(const struct exchange *x, unsigned bit, unsigned tries_left)
 {
 	int64_t limit = x->conf->next_upstream_timeout;
 	struct tries_state s = {

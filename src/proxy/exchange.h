@@ -133,7 +133,7 @@ bool tries_again(const struct tries_state *s, unsigned bit);
 /* A time-out, cut to what the client's deadline leaves of it. */
 uint64_t exchange_within(const struct exchange *x, uint64_t ms);
 /* Would another server be tried after a failure of that kind, with so many tries left? */
-bool exchange_again(struct exchange *x, unsigned bit, unsigned tries_left);
+bool exchange_again(const struct exchange *x, unsigned bit, unsigned tries_left);
 /* NEXT_HTTP_* bit of a status, 0 when none. */
 unsigned tries_status_bit(int status);
 

@@ -170,6 +170,8 @@ static int on_frame_recv(nghttp2_session *s, const nghttp2_frame *frame, void *a
 		on_settings(c);
 	if (frame->hd.type == NGHTTP2_GOAWAY)
 		c->draining = true;
+	if (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA)
+		c->pings = 0;
 	if (!st)
 		return 0;
 	st->wire_received += (int64_t)frame->hd.length + FRAME_HEAD;
@@ -234,6 +236,19 @@ static int on_stream_close(nghttp2_session *s, int32_t id, uint32_t code, void *
 }
 
 /* ---- frames out ---- */
+
+/* Where the request begins among the connection's bytes. What waits in c->out goes before it, but
+ * only without TLS is it known how many bytes that will be. */
+static int before_frame_send(nghttp2_session *s, const nghttp2_frame *frame, void *arg)
+{
+	struct h2_upconn *c = arg;
+	struct h2_stream *st = stream_of(s, frame->hd.stream_id);
+	struct stream *to = &c->u->stream;
+
+	if (st && frame->hd.type == NGHTTP2_HEADERS && !st->head_sent)
+		st->mark = stream_mark(to) + (to->tls ? 0 : inbuf_len(&c->out));
+	return 0;
+}
 
 static int on_frame_send(nghttp2_session *s, const nghttp2_frame *frame, void *arg)
 {
@@ -344,6 +359,7 @@ bool h2_session_new(struct h2_upconn *c)
 	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
 	nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
+	nghttp2_session_callbacks_set_before_frame_send_callback(cb, before_frame_send);
 	nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_send);
 	nghttp2_session_callbacks_set_send_data_callback(cb, send_data);
 	if (nghttp2_option_new(&opt) == 0) {

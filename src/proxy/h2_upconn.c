@@ -53,6 +53,7 @@ static void h2_upconn_free(struct h2_upconn *c)
 	list_del(&c->idle);
 	list_del(&c->flush.link);
 	timer_stop(&co_sched.wheel, &c->timer);
+	timer_stop(&co_sched.wheel, &c->watch);
 	nghttp2_session_del(c->session);
 	inbuf_free(&c->out);
 	c->u->stream.io.parked = NULL;
@@ -85,6 +86,10 @@ static void h2_upconn_lost(struct h2_upconn *c, enum fail f)
 	while (!list_empty(&c->streams)) {
 		struct h2_stream *st = CONTAINER_OF(c->streams.next, struct h2_stream, link);
 
+		/* After a reset nothing is certain: see wire_unseen. */
+		st->unseen = st->head_sent && !st->wire_received && !c->reset &&
+			     f != FAIL_UPSTREAM_RESET &&
+			     stream_unacked_since(&c->u->stream, st->mark);
 		h2_stream_detach(st, st->ended	     ? FAIL_OK
 				     : st->head_sent ? f
 						     : FAIL_UPSTREAM_REFUSED);
@@ -140,6 +145,7 @@ static void h2_upconn_write(struct h2_upconn *c)
 			return;
 		if (n < 0) {
 			c->deaf = true;
+			c->reset |= n == -ECONNRESET;
 			break;
 		}
 		inbuf_take(&c->out, (size_t)n);
@@ -161,7 +167,7 @@ static void h2_upconn_read(struct h2_upconn *c)
 			c->broken = n == -ECONNRESET ? FAIL_UPSTREAM_RESET : FAIL_UPSTREAM_CLOSED;
 			return;
 		}
-		c->heard_ms = io_now_ms();
+		h2_watch_heard(c);
 		if (nghttp2_session_mem_recv(c->session, (uint8_t *)h2.scratch, (size_t)n) < 0)
 			c->broken = FAIL_UPSTREAM_H2;
 	}
@@ -172,7 +178,7 @@ static void h2_upconn_read(struct h2_upconn *c)
 
 static bool h2_upconn_may_stay(const struct h2_upconn *c)
 {
-	return !c->draining && !c->deaf && c->keepalive > 0 &&
+	return !c->draining && !c->deaf && !c->silent && c->keepalive > 0 &&
 	       c->u->requests < c->keepalive_requests &&
 	       io_now_ms() - c->u->opened_ms <= c->keepalive_time_ms;
 }
@@ -204,7 +210,7 @@ static void h2_upconn_idle_limit(const struct h2_upconn *c)
 		h2_upconn_close(oldest);
 }
 
-static void h2_upconn_settle(struct h2_upconn *c)
+void h2_upconn_settle(struct h2_upconn *c)
 {
 	bool idle = !list_empty(&c->idle);
 
@@ -315,6 +321,7 @@ static struct h2_upconn *h2_upconn_new(struct upconn *u, const struct pick *p, u
 	list_init(&c->idle);
 	io_turn_end_init(&c->flush, h2_upconn_turn);
 	timer_init(&c->timer, h2_upconn_timer);
+	h2_watch_init(c);
 	list_push_front(&h2.all, &c->link);
 	h2.count++;
 	h2_upconn_limits(c, p->group);
@@ -333,8 +340,8 @@ static struct h2_upconn *h2_upconn_new(struct upconn *u, const struct pick *p, u
 
 static bool h2_upconn_has_room(const struct h2_upconn *c)
 {
-	return !c->draining && !c->deaf && c->broken == FAIL_OK && c->nstreams < c->limit &&
-	       c->u->requests < c->keepalive_requests &&
+	return !c->draining && !c->deaf && !c->silent && c->broken == FAIL_OK &&
+	       c->nstreams < c->limit && c->u->requests < c->keepalive_requests &&
 	       io_now_ms() - c->u->opened_ms <= c->keepalive_time_ms &&
 	       nghttp2_session_check_request_allowed(c->session);
 }
@@ -375,6 +382,7 @@ static void h2_upconn_join(struct h2_upconn *c, struct h2_stream *st, const stru
 	c->nstreams++;
 	h2.nstreams++;
 	c->u->requests++;
+	h2_watch_start(c);
 	h2_upconn_arm(c); /* it is idle no more */
 }
 

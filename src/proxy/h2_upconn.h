@@ -46,10 +46,12 @@ struct h2_stream {
 	int64_t wire_received, wire_sent;
 	/* The request's body: the piece that is going out, pulled by the connection. */
 	struct piece piece;
-	bool has_body, piece_last;	 /* END_STREAM comes with the piece's end */
-	bool deferred;			 /* nghttp2 waits for h2_stream_resume */
-	bool head_sent;			 /* it is in the connection's output */
-	bool sent;			 /* END_STREAM is */
+	bool has_body, piece_last; /* END_STREAM comes with the piece's end */
+	bool deferred;		   /* nghttp2 waits for h2_stream_resume */
+	bool head_sent;		   /* it is in the connection's output */
+	bool sent;		   /* END_STREAM is */
+	bool unseen;		   /* over, and no byte of the request ever reached the server */
+	uint64_t mark;		   /* the connection's stream_mark before the request */
 	const struct hdrs *trailers_out; /* may be NULL */
 };
 

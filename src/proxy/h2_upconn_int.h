@@ -17,12 +17,18 @@ struct h2_upconn {
 	struct inbuf out; /* frames that wait for the socket */
 	struct io_turn_end flush;
 	struct timer timer; /* idle; or more to read, in the next turn */
+	struct timer watch; /* is the server still there? h2_watch.c */
 	uint64_t heard_ms;
-	enum fail broken; /* FAIL_OK: not */
-	bool draining;	  /* gets no more requests */
-	bool deaf;	  /* the server reads no more */
-	bool more;	  /* there is more to read */
-	bool settings;	  /* the server's have arrived */
+	uint64_t pinged_ms; /* when a PING was sent last */
+	uint8_t pings;	    /* since the server said anything of a stream */
+	bool pinging;	    /* and nothing was heard since */
+	bool silent;	    /* for too long: gets no requests until something is heard */
+	bool reset;	    /* the server's TCP said so */
+	enum fail broken;   /* FAIL_OK: not */
+	bool draining;	    /* gets no more requests */
+	bool deaf;	    /* the server reads no more */
+	bool more;	    /* there is more to read */
+	bool settings;	    /* the server's have arrived */
 	/* of the group */
 	unsigned keepalive;
 	int64_t keepalive_requests;
@@ -36,3 +42,12 @@ bool h2_upconn_append(struct h2_upconn *c, const void *p, size_t n);
 void h2_upconn_arm(struct h2_upconn *c);
 void h2_stream_detach(struct h2_stream *st, enum fail f);
 void h2_stream_wake(struct h2_stream *st);
+/* Something happened that c->broken and the like tell of: ends it, parks it, or lets it be. */
+void h2_upconn_settle(struct h2_upconn *c);
+
+/* h2_watch.c: a connection whose server vanished without a word is found out by PING. */
+void h2_watch_init(struct h2_upconn *c);
+/* A request comes, or came. */
+void h2_watch_start(struct h2_upconn *c);
+/* Bytes came. */
+void h2_watch_heard(struct h2_upconn *c);

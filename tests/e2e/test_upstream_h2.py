@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import threading
+import time
 
 import pytest
 
@@ -446,6 +447,98 @@ def test_connection_gone_silent(start, h2b):
     assert s.get("/").status in (200, 504)
     assert s.get("/").status == 200 and b.accepted == 2
     gate.set()
+
+
+def test_server_vanishes(start, h2b, certs):
+    """Without FIN or RST: found out by PING, and what may be done twice, or never arrived, goes elsewhere."""
+    def stall(c, r):
+        if r.get(":path") != "/stall":
+            c.respond(r.stream, body=b"ok")
+    busy, pair, other, idle, alive = [h2b(on_request=stall) for _ in range(5)]
+    over_tls = h2b(tls=h2_tls(certs))
+    where = {"busy": busy.addr, "pair": "g", "idle": idle.addr, "alive": alive.addr}
+    s = start("upstream g { server %s; server %s backup; } server { listen 127.0.0.1:@port@; "
+              "location /tls/ { proxy_pass https://%s; proxy_http_version auto; } %s }" % (
+        pair.addr, other.addr, over_tls.addr, "".join("location /%s/ { proxy_pass http://%s/; proxy_http_version 2; }" % x
+                                       for x in where.items())), workers=1)
+
+    def get(path, **kw):
+        with s.connect(timeout=60) as c:
+            return c.request(path, **kw).status
+    assert [get(f"/{w}/") for w in (*where, "tls")] == [200] * 5
+    idle.h2conns[0].conn.vanish()
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        # This request arrived: it fails, for nobody can tell what became of it.
+        acked = pool.submit(get, "/busy/stall", method="POST", body=b"x")
+        busy.wait_requests(2)
+        for b in (busy, pair, over_tls):
+            b.h2conns[0].conn.vanish()
+        lost = [pool.submit(get, p, **kw) for p in ("/busy/", "/pair/", "/tls/")
+                for kw in ({}, {"method": "POST", "body": b"x"})]
+        # Where nobody waits, the first request after a while comes with a PING.
+        time.sleep(10.5)
+        lost.append(pool.submit(get, "/idle/", method="POST", body=b"x"))
+        assert get("/alive/") == 200
+        poll(lambda: alive.h2conns[0].pings == 1)
+        assert acked.result() == 504
+        assert [f.result() for f in lost] == [200] * 7
+    assert [b.accepted for b in (busy, pair, other, idle, alive, over_tls)] == [2, 1, 1, 2, 1, 2]
+    assert len(other.requests) == 2
+    assert "upstream timed out (110: Connection timed out)" in s.log("error.log")
+
+
+def unacknowledged(sock):
+    """Bytes that the other end has sent and that this machine has not acknowledged (Linux counts them for the sender)."""
+    me, peer = ("0100007F:%04X" % a[1] for a in (sock.getsockname(), sock.getpeername()))
+    for line in open("/proc/net/tcp").read().splitlines()[1:]:
+        f = line.split()
+        if (f[1], f[2]) == (peer, me):
+            return int(f[4].split(":")[0], 16)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("arrived", [False, True])
+def test_closed_without_goaway(start, h2b, certs, tls, arrived):
+    """What is not to be done twice is sent again only when TCP proves that nothing of it arrived."""
+    b = h2b(on_request=lambda c, r: c.respond(r.stream, body=b"ok") if r.get(":method") == "GET" or len(b.h2conns) > 1
+            else None, tls=h2_tls(certs) if tls else None)
+    s = start(conf(b, to="https://%s" if tls else "http://%s"), workers=1)
+    assert s.get("/").status == 200
+    with s.connect() as c:
+        first = b.h2conns[0]
+        poll(lambda: unacknowledged(first.sock) == 0)
+        if not arrived:
+            first.conn.vanish()
+        c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
+        if arrived:
+            b.wait_requests(2)
+        else:
+            poll(lambda: unacknowledged(first.sock))
+        socket.socket.shutdown(first.sock, socket.SHUT_WR)  # TLS, too, says no goodbye
+        assert c.read_response().status == (502 if arrived else 200)
+    assert b.accepted == (1 if arrived else 2) and len(b.requests) == 2
+
+
+def test_busy_server_is_not_lost(start, h2b):
+    """A program that computes for a while answers no PING, but its kernel acknowledges: only new requests go elsewhere."""
+    gate = threading.Event()
+
+    def busy(c, r):
+        if r.get(":path") == "/busy":
+            gate.wait(120)
+        c.respond(r.stream, body=b"ok")
+    b = h2b(on_request=busy)
+    s = start(conf(b), workers=1)
+    with concurrent.futures.ThreadPoolExecutor(40) as pool:
+        first = pool.submit(lambda: s.connect(timeout=60).request("/busy", method="POST", body=b"x").status)
+        b.wait_requests(1)
+        more = []
+        poll(lambda: more.append(pool.submit(lambda: s.connect(timeout=60).request("/").status)) or b.accepted == 2,
+             60, every=1)
+        gate.set()
+        assert first.result() == 200 and [f.result() for f in more] == [200] * len(more)
+    poll(lambda: b.h2conns[0].pings == 1)
+    assert s.get("/").status == 200 and b.accepted == 2
 
 
 def test_connection_lost_while_idle(start, h2b):

@@ -388,7 +388,7 @@ static bool http2_heard(const struct exchange *x)
 
 static bool http2_unseen(const struct exchange *x, enum fail f)
 {
-	return f == FAIL_UPSTREAM_REFUSED;
+	return f == FAIL_UPSTREAM_REFUSED || ((const struct http2 *)x->state)->st.unseen;
 }
 
 static void http2_counts(const struct exchange *x, struct proto_counts *c)

@@ -20,6 +20,7 @@ void wire_adopt(struct exchange *x, struct wire *w, struct upconn *u)
 	w->conn = u;
 	w->received0 = u->stream.received;
 	w->sent0 = u->stream.sent;
+	w->mark = stream_mark(&u->stream);
 	w->in = u->in;
 	u->in = (struct inbuf){0};
 	w->reset = false;
@@ -197,7 +198,7 @@ bool wire_heard(const struct wire *w)
 bool wire_unseen(const struct wire *w, enum fail f)
 {
 	return f != FAIL_UPSTREAM_RESET && !w->reset &&
-	       stream_unacked_since(&w->conn->stream, w->sent0);
+	       stream_unacked_since(&w->conn->stream, w->mark);
 }
 
 /* ---- the end ---- */

@@ -8,6 +8,7 @@ struct wire {
 	struct inbuf in;     /* what the connection has sent; not the upconn's own, so that this may
 				outlive it */
 	uint64_t received0, sent0; /* the connection's counts when this attempt took it */
+	uint64_t mark;		   /* stream_mark then */
 	size_t written;		   /* bytes of head and memory that went out at once */
 	bool reset; /* sending heard of a reset: the end of what can be read proves nothing */
 };
