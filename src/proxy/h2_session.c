@@ -257,12 +257,16 @@ static int on_frame_send(nghttp2_session *s, const nghttp2_frame *frame, void *a
 	if (!st)
 		return 0;
 	st->wire_sent += (int64_t)frame->hd.length + FRAME_HEAD;
+	if (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA)
+		st->sent_ms = io_now_ms();
 	if (frame->hd.type == NGHTTP2_HEADERS)
 		st->head_sent = true;
 	if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) {
 		st->sent = true;
 		if (st->writer)
 			co_wake(st->writer, 0);
+		if (st->reader) /* from now on it waits for the answer */
+			co_wake(st->reader, 0);
 	}
 	return 0;
 }

@@ -43,6 +43,7 @@ struct h2_stream {
 	int64_t arrived;     /* bytes of body */
 	int64_t announced;   /* content-length; -1: none */
 	uint64_t arrived_ms; /* when anything came last */
+	uint64_t sent_ms;    /* when some of the request went out last; 0: never */
 	int64_t wire_received, wire_sent;
 	/* The request's body: the piece that is going out, pulled by the connection. */
 	struct piece piece;

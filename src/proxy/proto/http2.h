@@ -10,8 +10,7 @@ struct http2 {
 	struct inbuf held; /* what the body's reader has; a tunnel: what is on its way out */
 	size_t given;	   /* bytes of it */
 	int64_t received;
-	uint64_t progress_ms; /* when something of the request went out last */
-	int64_t progress;     /* and how much had by then */
+	uint64_t offered_ms; /* when there was something (more) of the request to send */
 	struct tunnel *tunnel;
 	struct span protocol; /* of an extended CONNECT */
 };

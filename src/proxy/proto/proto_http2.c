@@ -157,7 +157,7 @@ static enum fail http2_send(struct exchange *x, bool *all)
 	}
 	if (x->upgrade) /* the tunnel will have something to say */
 		h->st.has_body = true;
-	h->progress_ms = io_now_ms();
+	h->offered_ms = io_now_ms();
 	fl = h2_stream_open(&h->st, &f);
 	return fl;
 }
@@ -174,14 +174,11 @@ static unsigned http2_accepts(const struct exchange *x)
 
 /* When it will have taken too long: as long as some bytes go out within each time-out it goes on.
  */
-static uint64_t http2_send_deadline(struct http2 *h)
+static uint64_t http2_send_deadline(const struct http2 *h)
 {
-	if (h->st.wire_sent != h->progress) {
-		h->progress = h->st.wire_sent;
-		h->progress_ms = io_now_ms();
-	}
-	return h->x->conf->send_timeout ? h->progress_ms + (uint64_t)h->x->conf->send_timeout
-					: CO_NEVER;
+	uint64_t since = MAX_OF(h->offered_ms, h->st.sent_ms);
+
+	return h->x->conf->send_timeout ? since + (uint64_t)h->x->conf->send_timeout : CO_NEVER;
 }
 
 static bool http2_piece_is_out(const struct h2_stream *st)
@@ -203,7 +200,7 @@ static MAY_SUSPEND enum fail http2_send_piece(struct exchange *x, struct piece *
 	if (p->last && (x->conf->pass_trailers || x->conf->grpc))
 		st->trailers_out = b->trailers;
 	h2_stream_resume(st);
-	h->progress_ms = io_now_ms();
+	h->offered_ms = io_now_ms();
 	while (rc == 0 && st->conn && !http2_piece_is_out(st)) {
 		st->writer = co_current();
 		rc = co_suspend(http2_send_deadline(h));
@@ -225,30 +222,42 @@ static MAY_SUSPEND enum fail http2_send_piece(struct exchange *x, struct piece *
 
 /* ---- the response head ---- */
 
+/* Is a body that lies in memory still on its way? Nobody else looks after it. */
+static bool http2_memory_goes(const struct h2_stream *st)
+{
+	return st->has_body && st->piece_last && !st->sent && st->conn;
+}
+
 /* Waits until something happens to the stream. While the request is going out only the sender's
- * clock runs. */
-static MAY_SUSPEND enum fail http2_wait(struct exchange *x, struct http2 *h, uint64_t until_ms)
+ * clock runs; afterwards the time runs from what came last or from *since on (0: from now), for not
+ * every wake-up is progress: there may be news of the connection (SETTINGS, say). */
+static MAY_SUSPEND enum fail http2_wait(struct exchange *x, struct http2 *h, uint64_t until_ms,
+					uint64_t *since)
 {
 	struct h2_stream *st = &h->st;
 	bool child = x->sending && co_child_running(&x->sender);
+	bool memory = !child && http2_memory_goes(st);
+	uint64_t deadline = MIN_OF(until_ms, x->deadline_ms), timeout;
 	int rc;
-	bool memory = !child && st->has_body && st->piece_last && !st->sent && st->conn;
-	uint64_t deadline = child    ? until_ms
-			    : memory ? MIN_OF(until_ms, http2_send_deadline(h))
-				     : MIN_OF(until_ms, io_after((uint64_t)x->conf->read_timeout));
 
-	if (x->deadline_ms < deadline)
-		deadline = x->deadline_ms;
+	if (child || memory)
+		*since = 0;
+	else if (!*since)
+		*since = io_now_ms();
+	timeout = (uint64_t)x->conf->read_timeout;
+	timeout = child	    ? CO_NEVER
+		  : memory  ? http2_send_deadline(h)
+		  : timeout ? MAX_OF(*since, st->arrived_ms) + timeout
+			    : CO_NEVER;
 	st->reader = x->waiter = co_current();
-	rc = co_suspend(deadline);
+	rc = co_suspend(MIN_OF(deadline, timeout));
 	st->reader = x->waiter = NULL;
 	if (rc == -ECANCELED)
 		return FAIL_CANCELLED;
-	if (rc != -ETIMEDOUT ||
-	    (memory && io_now_ms() < x->deadline_ms && io_now_ms() < http2_send_deadline(h)))
+	if (rc != -ETIMEDOUT || until_ms <= io_now_ms())
 		return FAIL_OK;
-	if (until_ms <= io_now_ms())
-		return FAIL_OK;
+	if (memory && io_now_ms() < MIN_OF(x->deadline_ms, http2_send_deadline(h)))
+		return FAIL_OK; /* some of it has gone out meanwhile */
 	if (x->deadline_ms > io_now_ms())
 		h2_stream_silent(st);
 	return memory ? FAIL_UPSTREAM_SEND_TIMEOUT : FAIL_UPSTREAM_READ_TIMEOUT;
@@ -274,6 +283,7 @@ static MAY_SUSPEND enum fail http2_recv(struct exchange *x)
 {
 	struct http2 *h = x->state;
 	struct h2_stream *st = &h->st;
+	uint64_t since = 0;
 
 	while (!st->head_done) {
 		bool sending = x->sending && co_child_running(&x->sender);
@@ -284,7 +294,7 @@ static MAY_SUSPEND enum fail http2_recv(struct exchange *x)
 			return x->send_fail;
 		if (st->fail != FAIL_OK)
 			return st->fail;
-		f = http2_wait(x, h, CO_NEVER);
+		f = http2_wait(x, h, CO_NEVER, &since);
 		if (f != FAIL_OK)
 			return f;
 	}
@@ -302,11 +312,12 @@ static MAY_SUSPEND enum fail http2_await(struct exchange *x, int64_t bytes, uint
 {
 	struct http2 *h = x->state;
 	struct h2_stream *st = &h->st;
+	uint64_t since = 0;
 
 	while (!st->ended && st->fail == FAIL_OK && io_now_ms() < until_ms &&
 	       (bytes < 0 || st->arrived < bytes)) {
 		bool sending = x->sending && co_child_running(&x->sender);
-		enum fail f = http2_wait(x, h, until_ms);
+		enum fail f = http2_wait(x, h, until_ms, &since);
 
 		if (f != FAIL_OK)
 			return f;
@@ -323,6 +334,7 @@ static MAY_SUSPEND enum fail http2_body_next(struct body *b, struct piece *out)
 	struct http2 *h = CONTAINER_OF(b, struct http2, body);
 	struct h2_stream *st = &h->st;
 	struct inbuf empty = h->held;
+	uint64_t since = 0;
 
 	BUG_ON(b->done);
 	h2_stream_consume(st, h->given);
@@ -331,7 +343,7 @@ static MAY_SUSPEND enum fail http2_body_next(struct body *b, struct piece *out)
 		enum fail f = st->fail;
 
 		if (f == FAIL_OK)
-			f = http2_wait(h->x, h, CO_NEVER);
+			f = http2_wait(h->x, h, CO_NEVER, &since);
 		if (f != FAIL_OK)
 			return f;
 	}
