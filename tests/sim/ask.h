@@ -21,7 +21,8 @@ struct ask_try {
 	bool until_close; /* the connection's end is the body's */
 	bool cut;	  /* ... and it came too early: nobody can tell */
 	int64_t written;  /* bytes of the answer that left the server */
-	unsigned bits; /* NEXT_* that all must be configured for another try; 0: none may follow */
+	unsigned bits; /* NEXT_* of which one must be configured for another try; 0: none may follow
+			*/
 	uint64_t read_us; /* when the request was read to its end; 0: not */
 	bool hung;	  /* no byte of an answer ever came */
 	bool refused;	  /* HTTP/2: the server said that it has not done anything for it */

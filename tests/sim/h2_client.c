@@ -712,7 +712,9 @@ static void mux_receive(struct mux *c)
 			mux_doom(c);
 			return;
 		}
-		if (c->rstep && !c->was_reset) {
+		c->rtaken += (size_t)n; /* TLS gives a record at most, and some are tiny */
+		if (c->rstep && c->rtaken >= c->rstep && !c->was_reset) {
+			c->rtaken = 0;
 			c->read_paused = true;
 			sim_timer_start(&c->read_timer.t, sim_now_us() + c->rpause_us);
 		}

@@ -67,7 +67,7 @@ struct mux {
 	struct link link;
 	nghttp2_session *session;
 	struct text out;
-	size_t out_at;
+	size_t out_at, rtaken; /* rtaken: of the rstep under way */
 	bool connected, read_paused, send_paused, half, deaf, was_reset, going, left, over;
 	bool in_session; /* nghttp2 is on the stack */
 	unsigned open, begun, heads, connections, peak;

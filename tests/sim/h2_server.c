@@ -104,7 +104,7 @@ static void hserver_end(struct hserver *c)
 
 		c->streams = s->next;
 		if (s->try && !s->try->refused && hstream_error_counts(s))
-			s->try->bits = NEXT_ERROR;
+			s->try->bits |= NEXT_ERROR;
 		hstream_free(s);
 	}
 	nghttp2_session_del(c->session);
@@ -281,7 +281,7 @@ static void hstream_begin(struct hstream *s)
 	if (s->act == HACT_RESET_MIDDLE || s->act == HACT_HANG_MIDDLE)
 		s->cut = s->length ? (int64_t)sim_draw((uint64_t)s->length) : 0;
 	if (s->act == HACT_SHORT || s->act == HACT_LONG || s->act == HACT_RESET_MIDDLE)
-		t->bits = NEXT_ERROR;
+		t->bits |= NEXT_ERROR;
 	if (s->act == HACT_SLOW) {
 		s->step = 1 + (size_t)sim_draw(16000) + (size_t)s->length / 300;
 		s->pause_us = (unsigned)sim_draw(8000);

@@ -283,14 +283,14 @@ static void answer_spoil(struct sconn *s)
 	case ACT_SHORT_FIN:
 	case ACT_SHORT_RESET:
 		f->cut = (int64_t)sim_draw((uint64_t)all);
-		s->try->bits = NEXT_ERROR;
+		s->try->bits |= NEXT_ERROR;
 		break;
 	case ACT_HANG_MIDDLE:
 		f->cut = (int64_t)sim_draw((uint64_t)all);
 		s->try->bits = f->cut < (int64_t)f->head.n ? NEXT_TIMEOUT : s->try->bits;
 		break;
-	case ACT_EARLY_CLOSE:
-		s->try->bits = NEXT_ERROR;
+	case ACT_EARLY_CLOSE: /* the reset may overtake the answer, or not */
+		s->try->bits |= NEXT_ERROR;
 		s->closes = true;
 		break;
 	case ACT_LONG:

@@ -450,8 +450,15 @@ static void check_logs(void)
 /* The loops have stopped; what is on its way to actors still arrives. */
 static void drain(void)
 {
+	static const struct sim_faults none;
 	struct epoll_event ev;
-	int ep = sys->epoll_create();
+	int ep;
+
+	if (!world.clients_left)
+		return;
+	set_faults(&none); /* this descriptor is not the worker's */
+	ep = sys->epoll_create();
+	set_faults(&faults);
 
 	for (unsigned i = 0; i < DRAIN_TURNS && world.clients_left; i++)
 		sys->epoll_wait(ep, &ev, 1, 20);
