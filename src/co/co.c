@@ -275,6 +275,17 @@ bool co_cancelled(void)
 	return co_sched.current && co_sched.current->cancelled;
 }
 
+void co_wait_sure(const bool *done)
+{
+	struct co *me = co_sched.current;
+
+	BUG_ON(!me);
+	me->joining = true;
+	while (!*done) /* some other wake-up is not the end */
+		co_wait(me, CO_NEVER);
+	me->joining = false;
+}
+
 /* ---- children ---- */
 
 int co_child_start(struct co_child *c, co_fn *fn, void *arg)

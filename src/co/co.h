@@ -65,6 +65,9 @@ void co_wake_now(struct co *co, int value);
 MAY_SUSPEND int co_yield (void);
 MAY_SUSPEND int
 co_sleep_until(uint64_t deadline_ms); /* -ETIMEDOUT when it passed: the normal end */
+/* Waits until *done, which comes with a co_wake. Like a join it cannot be cancelled: for what goes
+ * on in the caller's memory and will end in bounded time. */
+MAY_SUSPEND void co_wait_sure(const bool *done);
 /* Asks the coroutine to unwind. */
 void co_cancel(struct co *co);
 bool co_cancelled(void); /* was the current one asked? */

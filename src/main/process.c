@@ -221,15 +221,24 @@ static bool allowed_processors(cpu_set_t *set)
 	return known;
 }
 
+void process_any_processor(void)
+{
+	cpu_set_t set;
+
+	if (allowed_processors(&set))
+		pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+}
+
 void process_thread_affinity(const struct settings *s, unsigned thread)
 {
 	cpu_set_t set;
+	bool known = allowed_processors(&set); /* before the first thread takes its own */
 	int r;
 
 	if (s->affinity_auto) {
 		if (s->naffinity)
 			set = s->affinity[0];
-		else if (!allowed_processors(&set))
+		else if (!known)
 			return;
 		pick_processor(&set, thread);
 	} else if (s->naffinity) {

@@ -24,3 +24,5 @@ void process_limits(const struct settings *s);
 bool process_die_with(pid_t master);
 /* Processors of the calling thread, by worker_cpu_affinity. */
 void process_thread_affinity(const struct settings *s, unsigned thread);
+/* The calling thread may run on all that the process has. */
+void process_any_processor(void);

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include "base/log.h"
+#include "io/offload.h"
 #include "main/process.h"
 #include "main/threads.h"
 #include "net/listener.h"
@@ -85,6 +86,7 @@ int threads_start(const struct settings *s, unsigned n)
 	int r;
 
 	settings = s;
+	offload_begin = process_any_processor;
 	nthreads = n;
 	threads[0].index = 0;
 	r = thread_init(&threads[0]);
