@@ -15,6 +15,7 @@
 	X(map_module)                                                                              \
 	X(stub_status_module)                                                                      \
 	X(access_module)                                                                           \
+	X(auth_basic_module)                                                                       \
 	X(upstream_module)                                                                         \
 	X(proxy_module)                                                                            \
 	X(grpc_module)                                                                             \

@@ -15,3 +15,4 @@ extern const struct http_module not_modified_module;
 extern const struct http_module range_module;
 extern const struct http_module headers_module;
 extern const struct http_module access_module;
+extern const struct http_module auth_basic_module;

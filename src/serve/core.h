@@ -173,6 +173,7 @@ struct core_loc { /* http, server, location */
 		keepalive_requests, keepalive_time;
 	unsigned keepalive_disable;
 	int satisfy; /* 0 all, 1 any */
+	int64_t auth_delay;
 	int lingering_close;
 	int64_t lingering_time, lingering_timeout;
 	bool reset_timedout_connection;

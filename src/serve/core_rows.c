@@ -105,6 +105,8 @@ static const struct conf_row loc_rows[] = {
 		"Browsers that get no keep-alive: none, msie6, safari."),
 	MENUM("satisfy", LOC_WHERE, struct core_loc, satisfy, satisfy_words, 0,
 	      "Must all access checks agree, or is any enough?"),
+	MMSEC("auth_delay", LOC_WHERE, struct core_loc, auth_delay, 0,
+	      "Wait so long before a 401 or 407: guessing gets slow."),
 	MENUM("lingering_close", LOC_WHERE, struct core_loc, lingering_close, linger_words,
 	      LINGER_ON, "Read what a client still sends before closing."),
 	MMSEC("lingering_time", LOC_WHERE, struct core_loc, lingering_time, 30 * SECOND,

@@ -1,4 +1,5 @@
 /* The order in which a request meets the modules: nginx's phases. */
+#include <errno.h>
 #include "base/mutant.h"
 #include "serve/conn.h"
 #include "serve/req_internal.h"
@@ -16,6 +17,27 @@ static MAY_SUSPEND int phase_run(struct req *r, enum phase p)
 	return PHASE_NEXT;
 }
 
+static bool asks_for_credentials(int status)
+{
+	return status == 401 || status == 407;
+}
+
+static MAY_SUSPEND int access_refused(struct req *r, int status)
+{
+	const struct core_loc *l = req_conf(r, &core_loc_mod);
+
+	if (!asks_for_credentials(status))
+		return status;
+	r->fail = status == 401 ? FAIL_UNAUTHORIZED : FAIL_PROXY_UNAUTHORIZED;
+	fail_count(r->fail);
+	if (!l->auth_delay)
+		return status;
+	req_log(r, LOG_INFO, 0, "delaying unauthorized request");
+	if (co_sleep_until(io_after((uint64_t)l->auth_delay)) == -ECANCELED)
+		return req_fail(r, r->aborted ? FAIL_CLIENT_CLOSED : FAIL_CANCELLED);
+	return r->sink->client_gone(r) ? req_fail(r, FAIL_CLIENT_CLOSED) : status;
+}
+
 /* `satisfy all`: every handler must agree. `satisfy any`: one that lets in is enough. */
 static MAY_SUSPEND int phase_access(struct req *r)
 {
@@ -25,20 +47,23 @@ static MAY_SUSPEND int phase_access(struct req *r)
 	for (int (**h)(struct req *) = http_hooks.phase[PHASE_ACCESS]; *h; h++) {
 		int rc = (*h)(r);
 
-		if (rc == PHASE_ALLOW && l->satisfy == 1)
+		if (rc == PHASE_ALLOW && l->satisfy == 1) {
+			r->challenge = (struct span){0};
 			return PHASE_NEXT;
+		}
 		if (rc == PHASE_NEXT || rc == PHASE_ALLOW)
 			continue;
-		if (l->satisfy == 0 || (rc != 401 && rc != 403))
-			return rc;
-		if (refused != 401)
+		if (l->satisfy == 0 || (rc != 403 && !asks_for_credentials(rc)))
+			return access_refused(r, rc);
+		if (!asks_for_credentials(refused))
 			refused = rc;
 	}
-	if (refused) {
+	if (refused == 403) {
+		r->fail = FAIL_FORBIDDEN;
+		fail_count(FAIL_FORBIDDEN);
 		req_log(r, LOG_ERR, 0, "access forbidden by rule");
-		return refused;
 	}
-	return PHASE_NEXT;
+	return refused ? access_refused(r, refused) : PHASE_NEXT;
 }
 
 static MAY_SUSPEND int phase_content(struct req *r)

@@ -1,6 +1,7 @@
 #include "serve/req.h"
 #include "base/pool.h"
 #include "http/uri.h"
+#include "serve/credentials.h"
 #include "serve/error_log.h"
 #include "serve/h2_stream.h"
 #include "serve/req_internal.h"
@@ -287,5 +288,5 @@ enum fail req_set_server(struct req *r)
 		return f;
 	r->server = vnames_find(r->port, r->host, r);
 	r->scope = r->server->scope;
-	return FAIL_OK;
+	return req_take_proxied(r);
 }

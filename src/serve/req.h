@@ -93,7 +93,10 @@ struct req {
 	int request_port;	  /* of the Host, or -1 */
 	struct span method_name;  /* $request_method: error_page and rewrites may change method */
 	enum http_method method;
-	struct span remote_user; /* $remote_user */
+	struct span remote_user;	 /* $remote_user */
+	struct span proxy_authorization; /* serve/credentials.h */
+	struct span challenge; /* the answer's WWW-Authenticate, or Proxy-Authenticate when proxied;
+				  empty: none */
 
 	bool uri_changed;	 /* by rewrite: route again after the phase */
 	bool valid_unparsed_uri; /* the uri is the client's own: proxy_pass without URI passes it as
@@ -110,6 +113,7 @@ struct req {
 	bool tunnelled;	       /* a tunnel has taken over */
 	bool pipelined;	       /* it was in the buffer behind another one: $pipe */
 	uint32_t conn_request; /* number on its connection: $connection_requests */
+	bool proxied;	       /* asked of us as a proxy, not as an origin */
 	bool discard_body;     /* nobody wants the request body */
 	bool aborted;	       /* the client is gone */
 	bool limit_rate_set;

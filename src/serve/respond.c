@@ -137,12 +137,21 @@ MAY_SUSPEND enum fail respond(struct req *r)
 	bool has_body;
 	enum fail f;
 
-	if (r->error_status)
+	if (r->error_status) {
 		resp->status = r->error_status;
+		resp->reason = (struct span){0}; /* was that of another status */
+	}
 	/* To CONNECT, success means a tunnel: nothing else may look like one. */
 	if (r->in.method == METHOD_CONNECT && !resp->tunnel && resp->status < 300)
 		return FAIL_METHOD_NOT_ALLOWED;
 	r->status = resp->status;
+	if (r->challenge.n) {
+		f = hdrs_add_id(&resp->headers,
+				r->proxied ? HDR_PROXY_AUTHENTICATE : HDR_WWW_AUTHENTICATE,
+				r->challenge);
+		if (f != FAIL_OK)
+			return f;
+	}
 	f = run_filters(r);
 	if (f != FAIL_OK)
 		return f;

@@ -3,11 +3,11 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <unistd.h>
-#include "http/base64.h"
 #include "http/date.h"
 #include "http/uri.h"
 #include "serve/conn.h"
 #include "serve/core.h"
+#include "serve/credentials.h"
 #include "serve/req.h"
 #include "serve/request_body.h"
 
@@ -353,25 +353,14 @@ GETTER(get_request_body)
 	return true;
 }
 
-/* Of Basic credentials, whether or not somebody checked them: RFC 7617. */
+/* Of Basic credentials, whether or not somebody checked them. */
 GETTER(get_remote_user)
 {
 	struct req *r = REQ_OF_VARS(v);
-	struct span auth = hdrs_value(&r->in.headers, HDR_AUTHORIZATION), text;
-	ssize_t colon;
+	struct span password;
 
-	if (r->remote_user.p) {
-		*out = r->remote_user;
-		return true;
-	}
-	if (!span_starts_nocase(auth, SPAN("Basic ")))
-		return false;
-	text = base64_decode(v->arena, span_trim(span_cut(auth, 6, auth.n)));
-	colon = text.p ? span_find_char(text, ':', 0) : -1;
-	if (colon < 0)
-		return false;
-	*out = r->remote_user = span_cut(text, 0, (size_t)colon);
-	return true;
+	*out = r->remote_user;
+	return r->remote_user.p || req_credentials(r, out, &password);
 }
 
 GETTER(get_request_body_file)

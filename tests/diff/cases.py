@@ -5,6 +5,7 @@ A case is (name, what stands in http { }, requests, options). @port@ is the serv
 
 A request that is meant to differ carries `differs=(feature id, why, what sluice does)`: a status, or a function
 of (sluice's answer, nginx's answer). See INTENDED.md."""
+import base64
 
 FILES = {
     "html/index.html": "index page\n", "html/a.txt": "0123456789" * 10, "html/b.css": "body {}\n", "html/empty": "",
@@ -30,6 +31,11 @@ def raw(data, differs=None):
 
 
 TYPES = "types { text/html html htm; text/plain txt; text/css css; application/json json; image/jpeg jpg; } "
+
+AUTH = {k: "Basic " + base64.b64encode(v).decode() for k, v in {
+    "good": b"user:secret", "wrong": b"user:no", "nobody": b"nobody:secret", "colon": b"colon:a:b", "other": b"sha:secret", "comment": b"#no:secret", "last": b"last:secret"}.items()}
+FILES["conf/users"] = ("# users\nuser:$apr1$12345678$0lqb/6VUFP8JY/s/jTrIk0:and a comment\n\ncolon:{PLAIN}a:b\r\nsha:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n"
+                       "#no:{PLAIN}secret\nlast:{SSHA}gVK8WC9YyFT1gMsQHTGCgT3sSv5zYWx0")
 
 CASES = [
     # --- files
@@ -250,6 +256,24 @@ CASES = [
     ("named locations", server("""location /a { error_page 404 = @one; return 404; } location @one { rewrite ^/a(.*)$ /b$1 break; return 200 "one $uri"; } location /c { try_files /none @two; }
         location @two { proxy_pass http://@b@; } location /d { error_page 500 @three; return 500; } location @three { root @PREFIX@/html; try_files /a.txt =404; }"""), ["/a/x", "/c/y?z", "/d", h("/c", "POST", body=b"kept")]),
     ("includes", "include @PREFIX@/conf/inc/*.conf; " + server("include @PREFIX@/conf/loc.inc; location / { return 200 main; }"), ["/", "/inc"]),
+    ("basic auth", server("""auth_basic "a realm"; auth_basic_user_file users; location /off { auth_basic off; } location /var { auth_basic "r $arg_r \\"x"; }
+        location /none { auth_basic_user_file nowhere; } location /deep/ { auth_basic inner; location /deep/er/ { auth_basic_user_file $arg_f; } }
+        location /nofile { auth_basic_user_file users2; } location /maybe { auth_basic $arg_r; }""", TYPES),
+     [h(p, Authorization=v) for p in ("/", "/a.txt", "/off", "/var?r=1", "/none", "/deep/", "/deep/er/z.txt?f=users", "/nofile", "/maybe?r=off", "/maybe?r=of", "/missing")
+      for v in (AUTH["good"], AUTH["wrong"], AUTH["nobody"])]
+     + ["/", "/none", "/off", "/maybe?r=off", h("/a.txt", "HEAD"), h("/a.txt", "POST", body=b"x"), h("/a.txt", version="1.0")]
+     + [h("/", Authorization=v) for v in ("Basic", "Basic ", "basic " + AUTH["good"][6:], "Basic  " + AUTH["good"][6:], AUTH["good"].rstrip("="), "Basic =", "Basic !!",
+                                           "Basic OnNlY3JldA==", "Digest x", AUTH["good"] + " ", AUTH["colon"], AUTH["other"], AUTH["comment"], AUTH["last"])]),
+    ("basic auth and satisfy", server("""auth_basic r; auth_basic_user_file users; location /any { satisfy any; allow 127.0.0.1; deny all; } location /dir/ { satisfy any; deny all; }
+        location /a.txt { allow all; } location /b.css { deny all; } location /deep/ { satisfy any; } location /page.html { satisfy any; auth_basic off; deny all; }
+        location /noext { satisfy any; auth_basic_user_file nowhere; deny all; }""", TYPES),
+     [h(p, Authorization=v) for p in ("/any", "/dir/x.txt", "/a.txt", "/b.css", "/deep/er/z.txt", "/page.html", "/noext") for v in (AUTH["good"], AUTH["wrong"])]
+     + ["/any", "/dir/x.txt", "/a.txt", "/b.css", "/page.html", "/noext"]),
+    ("basic auth and error pages", server("""auth_basic r; auth_basic_user_file users; error_page 401 /404.html; location = /404.html { auth_basic off; } location /x { error_page 401 =200 /404.html; }
+        location /n { error_page 401 = @n; } location @n { auth_basic off; return 204; } location /r { error_page 401 http://login.example/; } location /b { error_page 401 =402 /404.html; }
+        location /up { auth_basic off; proxy_pass http://@b@; } location /p { proxy_pass http://@b@; } location /q { error_page 401 /up; } location /limit { limit_except POST { auth_basic off; } }"""),
+     ["/", "/x", "/n", "/r", "/b", "/up/a", "/p/a", "/q", h("/p/a", Authorization=AUTH["good"]), h("/up/a", Authorization=AUTH["wrong"]), h("/x", "HEAD"), h("/n", "POST", body=b"x"),
+      "/limit", h("/limit", "POST", body=b"x")]),
     ("satisfying nothing", server("location / { }"), ["/", "/none", h("/", "PUT", body=b"x")]),
     # --- what the audit of every directive added
     ("more: if files", server('if (-f $request_filename) { set $k f; } if (-d $request_filename) { set $k "${k}d"; } if (-e $request_filename) { set $k "${k}e"; } if (-x $request_filename) { set $k "${k}x"; } if (!-f $request_filename) { set $k "${k}-nf"; } if (!-d $request_filename) { set $k "${k}-nd"; } if (!-e $request_filename) { set $k "${k}-ne"; } if (!-x $request_filename) { set $k "${k}-nx"; } location / { add_header K $k always; return 200 x; }'), ["/a.txt", "/dir", "/dir/", "/none"]),
