@@ -86,6 +86,10 @@ static void exchange_log_fail(struct exchange *x, enum fail f, const char *phase
 	case FAIL_UPSTREAM_REFUSED:
 		exchange_log(x, LOG_ERR, 0, "upstream refused the request", phase);
 		break;
+	case FAIL_UPSTREAM_HTTP1:
+		exchange_log(x, LOG_ERR, 0,
+			     "upstream requires HTTP/1.1 (proxy_http_version 1.1 or auto)", phase);
+		break;
 	case FAIL_UPSTREAM_H2:
 		exchange_log(x, LOG_ERR, 0, "upstream broke the rules of HTTP/2", phase);
 		break;
@@ -101,6 +105,9 @@ static void exchange_log_fail(struct exchange *x, enum fail f, const char *phase
 	case FAIL_UPSTREAM_UPGRADE:
 		exchange_log(x, LOG_ERR, 0, "upstream switched protocols although nobody asked",
 			     phase);
+		break;
+	case FAIL_UPSTREAM_WEBSOCKET:
+		exchange_log(x, LOG_ERR, 0, "upstream sent an invalid WebSocket handshake", phase);
 		break;
 	case FAIL_CANCELLED:
 	case FAIL_CLIENT_CLOSED:
@@ -276,6 +283,9 @@ static bool exchange_may_replay(const struct exchange *x, enum fail f)
 {
 	if (f == FAIL_UPSTREAM_REFUSED)
 		return exchange_repeatable(x) && x->refused <= REFUSED_MAX;
+	/* RFC 9113 7: the server has left it for HTTP/1.1 to do. */
+	if (f == FAIL_UPSTREAM_HTTP1)
+		return exchange_repeatable(x) && x->conf->http_version == PROXY_HTTP_AUTO;
 	if (f != FAIL_UPSTREAM_CLOSED && f != FAIL_UPSTREAM_RESET && f != FAIL_UPSTREAM_SEND &&
 	    f != FAIL_UPSTREAM_SILENT)
 		return false;

@@ -150,6 +150,8 @@ void exchange_forget(struct exchange *x);
 
 /* proxy_ssl.c: TLS parameters of this exchange; false: an unusable value, logged. */
 bool proxy_ssl_want(struct exchange *x, struct tls_connect *tls, uint64_t *identity);
+/* What proxy_ssl_want made, changed so that HTTP/2 is not offered. */
+bool proxy_ssl_http1(struct exchange *x, struct tls_connect *tls);
 /* proxy_bind; false: an unusable value, logged. */
 bool proxy_bind_want(struct exchange *x, struct upconn_want *w);
 /* proxy_head.c: the request head into x->head. */

@@ -1,6 +1,7 @@
 /* The response on its way in: heads (interim ones are skipped), then a body that pulls from the
  * connection. */
 #include <errno.h>
+#include "http/websocket.h"
 #include "io/loop.h"
 #include "proxy/exchange.h"
 
@@ -28,6 +29,23 @@ static MAY_SUSPEND enum fail recv_short_body(struct exchange *x)
 		       : FAIL_OK;
 }
 
+/* RFC 6455 4.1: what the client of a WebSocket looks at before it believes in it. A client that
+ * speaks HTTP/1 does that itself. */
+static bool websocket_holds(const struct exchange *x)
+{
+	const struct hdrs *h = &x->resp.headers;
+	const struct hdr *got = hdrs_find_name(h, SPAN("Sec-WebSocket-Accept"));
+	char want[WEBSOCKET_ACCEPT_LEN];
+
+	if (!x->r->own_key ||
+	    !span_eq_nocase(hdrs_value(&x->r->in.headers, HDR_UPGRADE), SPAN("websocket")))
+		return true;
+	websocket_accept(hdrs_value(&x->r->in.headers, HDR_SEC_WEBSOCKET_KEY), want);
+	return got && span_eq(got->value, span_make(want, sizeof(want))) &&
+	       span_eq_nocase(hdrs_value(h, HDR_UPGRADE), SPAN("websocket")) &&
+	       (x->proto != &proto_http1 || hdrs_has_token(h, HDR_CONNECTION, SPAN("upgrade")));
+}
+
 enum fail exchange_recv(struct exchange *x)
 {
 	enum fail f;
@@ -44,6 +62,8 @@ enum fail exchange_recv(struct exchange *x)
 	}
 	if (x->resp.status == 101 && !x->upgrade)
 		return FAIL_UPSTREAM_UPGRADE;
+	if (x->resp.status == 101 && !websocket_holds(x))
+		return FAIL_UPSTREAM_WEBSOCKET;
 	f = recv_short_body(x);
 	if (f != FAIL_OK)
 		return f;

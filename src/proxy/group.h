@@ -43,11 +43,12 @@ struct peer {
 	_Atomic unsigned fails;	 /* within fail_timeout */
 	_Atomic uint64_t checked_ms, accessed_ms; /* as nginx's */
 	_Atomic uint64_t requests, failures, responses[6], sent,
-		received;	      /* metrics: responses[status/100] */
-	_Atomic unsigned idle;	      /* idle connections, all threads */
-	_Atomic unsigned idle_thread; /* the thread that parked one last */
-	_Atomic unsigned char speaks; /* enum peer_speaks */
-	_Atomic unsigned streams;     /* HTTP/2: as many at once as it said last; 0: not known */
+		received;		 /* metrics: responses[status/100] */
+	_Atomic unsigned idle;		 /* idle connections, all threads */
+	_Atomic unsigned idle_thread;	 /* the thread that parked one last */
+	_Atomic unsigned char speaks;	 /* enum peer_speaks */
+	_Atomic uint64_t http1_until_ms; /* it said HTTP_1_1_REQUIRED: HTTP/2 is not tried before */
+	_Atomic unsigned streams;	 /* HTTP/2: as many at once as it said last; 0: not known */
 	unsigned id; /* small, for per-thread tables; reused when no connection is left */
 	/* smooth weighted round robin, under state->lock; effective weight is weight - penalty */
 	int current_weight, penalty;

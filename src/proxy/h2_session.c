@@ -168,8 +168,10 @@ static int on_frame_recv(nghttp2_session *s, const nghttp2_frame *frame, void *a
 
 	if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK))
 		on_settings(c);
-	if (frame->hd.type == NGHTTP2_GOAWAY)
+	if (frame->hd.type == NGHTTP2_GOAWAY) {
 		c->draining = true;
+		c->http1 = frame->goaway.error_code == NGHTTP2_HTTP_1_1_REQUIRED;
+	}
 	if (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA)
 		c->pings = 0;
 	if (!st)
@@ -225,6 +227,11 @@ static int on_stream_close(nghttp2_session *s, int32_t id, uint32_t code, void *
 	h2_upconn_arm(c);
 	if (st->ended) {
 		h2_stream_detach(st, FAIL_OK);
+	} else if (!st->head_done && (code == NGHTTP2_HTTP_1_1_REQUIRED ||
+				      (code == NGHTTP2_REFUSED_STREAM && c->http1))) {
+		atomic_store_explicit(&c->u->peer->http1_until_ms, io_now_ms() + H2_HTTP1_MS,
+				      memory_order_relaxed);
+		h2_stream_detach(st, FAIL_UPSTREAM_HTTP1);
 	} else if (code == NGHTTP2_REFUSED_STREAM) {
 		/* It has as many as it wants, whatever it announced. */
 		c->limit = MIN_OF(c->limit, MAX_OF(c->nstreams - 1, 1u));

@@ -3,9 +3,10 @@
 #include "base/pool.h"
 #include "proxy/h2_upconn.h"
 
-#define FRAME_HEAD		   9   /* bytes before the payload of a frame */
-#define H2_STREAMS_BEFORE_SETTINGS 100 /* RFC 9113 6.5.2 recommends no less */
-#define H2_STREAMS_MAX		   256 /* on one connection, whatever the server allows */
+#define FRAME_HEAD		   9	  /* bytes before the payload of a frame */
+#define H2_STREAMS_BEFORE_SETTINGS 100	  /* RFC 9113 6.5.2 recommends no less */
+#define H2_HTTP1_MS		   300000 /* that long HTTP_1_1_REQUIRED is remembered */
+#define H2_STREAMS_MAX		   256	  /* on one connection, whatever the server allows */
 
 struct h2_upconn {
 	struct upconn *u;
@@ -24,6 +25,7 @@ struct h2_upconn {
 	bool pinging;	    /* and nothing was heard since */
 	bool silent;	    /* for too long: gets no requests until something is heard */
 	bool reset;	    /* the server's TCP said so */
+	bool http1;	    /* the server did: with HTTP_1_1_REQUIRED */
 	enum fail broken;   /* FAIL_OK: not */
 	bool draining;	    /* gets no more requests */
 	bool deaf;	    /* the server reads no more */

@@ -94,7 +94,7 @@ struct proxy_ssl {
 	struct span ciphers, trusted, crl; /* the last two are paths */
 	int64_t verify_depth;
 	struct tmpl *name, *certificate, *certificate_key;
-	struct cert_names *names; /* a certificate with variables */
+	struct cert_names *names; /* a certificate with variables: as configured, and for HTTP/1 */
 	struct span password_file;
 	struct conf_strs commands; /* name, value, name, value */
 };

@@ -108,11 +108,13 @@ static int ssl_names(struct conf_call *c, struct proxy_ssl *s, const struct tls_
 {
 	struct cert_name *name = arena_alloc(c->ctx->arena, sizeof(*name));
 
-	s->names = arena_alloc(c->ctx->arena, sizeof(*s->names));
+	s->names = arena_alloc(c->ctx->arena, 2 * sizeof(*s->names));
 	if (!name || !s->names)
 		return conf_error(c, 0, "out of memory");
 	*name = (struct cert_name){s->certificate, s->certificate_key};
-	*s->names = (struct cert_names){*t, name, 1, c->ctx->conf_prefix};
+	s->names[0] = (struct cert_names){*t, name, 1, c->ctx->conf_prefix};
+	s->names[1] = s->names[0];
+	s->names[1].tls.nalpn = 0;
 	return CONF_OK;
 }
 
@@ -195,15 +197,15 @@ static void ctx_unref(void *ctx)
 }
 
 /* The certificate that this request's variables name; none when they are empty. */
-static bool ssl_named(struct exchange *x, struct tls_connect *tls, uint64_t *identity)
+static bool ssl_named(struct exchange *x, const struct cert_names *names, struct tls_connect *tls,
+		      uint64_t *identity)
 {
-	const struct proxy_ssl *s = &x->conf->ssl;
-	struct span name = tmpl_eval(s->certificate, &x->r->vars);
+	struct span name = tmpl_eval(x->conf->ssl.certificate, &x->r->vars);
 	struct tls_ctx *ctx;
 
 	if (x->r->vars.failed || !name.n)
 		return !x->r->vars.failed;
-	ctx = cert_names_get(x->r, s->names);
+	ctx = cert_names_get(x->r, names);
 	if (!ctx)
 		return false;
 	if (req_cleanup(x->r, ctx_unref, tls_ctx_ref(ctx)) != FAIL_OK) {
@@ -235,13 +237,23 @@ bool proxy_ssl_want(struct exchange *x, struct tls_connect *tls, uint64_t *ident
 	if (name.n && !addr_parse_ip(name, &literal))
 		tls->sni = name;
 	*identity = mix(mix(*identity, c->tls_identity), hash_bytes_nocase(name.p, name.n));
-	if (c->ssl.names && !ssl_named(x, tls, identity))
+	if (c->ssl.names && !ssl_named(x, &c->ssl.names[0], tls, identity))
 		return false;
 	tls->session_key =
 		c->ssl.session_reuse
 			? mix(*identity, hash_bytes(x->attempt->addr.p, x->attempt->addr.n))
 			: 0;
 	return true;
+}
+
+bool proxy_ssl_http1(struct exchange *x, struct tls_connect *tls)
+{
+	const struct proxy_conf *c = x->conf;
+	uint64_t same = 0;
+
+	tls->ctx = c->tls_http1;
+	tls->session_key = 0;
+	return c->tls_http1 && (!c->ssl.names || ssl_named(x, &c->ssl.names[1], tls, &same));
 }
 
 bool proxy_bind_want(struct exchange *x, struct upconn_want *w)

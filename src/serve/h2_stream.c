@@ -345,6 +345,7 @@ static bool make_key(struct h2_client *s)
 	if (!p)
 		return false;
 	p[22] = p[23] = '=';
+	s->req.own_key = true;
 	return hdrs_append(h, HDR_SEC_WEBSOCKET_KEY, SPAN("sec-websocket-key"), span_make(p, 24));
 }
 

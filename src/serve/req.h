@@ -116,6 +116,7 @@ struct req {
 	bool proxied;	       /* asked of us as a proxy, not as an origin */
 	bool discard_body;     /* nobody wants the request body */
 	bool aborted;	       /* the client is gone */
+	bool own_key;	       /* its Sec-WebSocket-Key is ours: so is checking the answer */
 	bool limit_rate_set;
 	uint8_t uri_changes; /* left; 10 at the start */
 	uint8_t redirects;   /* internal redirects left; 10 at the start */

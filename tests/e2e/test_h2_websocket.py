@@ -229,6 +229,21 @@ def test_refusals(go):
         assert c.response(connect(c, "/say")).status == 501
 
 
+@pytest.mark.parametrize("wrong", [("Accept: ", "Accept: x"), ("Sec-WebSocket-Accept", "X-Accept"), ("Upgrade: websocket\r\n", ""),
+                                   ("Upgrade: websocket", "Upgrade: other"), ("Connection: Upgrade", "Connection: keep-alive")])
+def test_handshake_is_checked(go, wrong):
+    """RFC 6455 4.1: the key is ours, so nobody else can."""
+    def handler(conn):
+        r = conn.read_request()
+        if r:
+            conn.send(switch(r).decode().replace(*wrong).encode())
+            conn.wait_eof()
+    s = go(handler)
+    with H2(s.port()) as c:
+        assert c.response(connect(c)).status == 502
+    assert "upstream sent an invalid WebSocket handshake" in s.log("error.log")
+
+
 def test_only_when_configured(go):
     """Without the two proxy_set_header lines, and for other protocols, nothing is upgraded."""
     def handler(conn):

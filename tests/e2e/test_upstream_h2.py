@@ -562,6 +562,52 @@ def test_reset_before_the_head(start, h2b, code):
     assert sorted(posts) in ([200, 502], [200, 200]) and len(bad.requests) <= n + 1  # it may have acted: not again
 
 
+def in_both(b, http1):
+    """A handler for a TLS backend that speaks HTTP/2 as b says, or HTTP/1: then http1(conn) is called."""
+    from h2_backend import H2Conn
+
+    def both(conn):
+        b.spoken.append(conn.sock.selected_alpn_protocol() or "http/1.1")
+        if b.spoken[-1] != "h2":
+            return http1(conn)
+        c = H2Conn(b, conn)
+        with b.lock:
+            b.h2conns.append(c)
+        c.run()
+    b.spoken = []
+    b.handler = both
+
+
+@pytest.mark.parametrize("how", ["reset", "goaway"])
+def test_http_1_1_required(start, h2b, certs, how):
+    """RFC 9113 section 7: with auto the request is sent again in HTTP/1.1, and so are those that follow."""
+    got = []
+
+    def refuse(c, r):
+        if how == "reset":
+            c.reset(r.stream, 13)
+        else:
+            c.goaway(0, 13)
+
+    def http1(conn):
+        while r := conn.read_request():
+            got.append((r.method, r.body))
+            conn.send(response(b"one"))
+    b = h2b(on_head=refuse, on_request=lambda c, r: None, tls=h2_tls(certs, protocols=("h2", "http/1.1")))
+    in_both(b, http1)
+    s = start(conf(b, "proxy_request_buffering off; client_body_buffer_size 1k;", to="https://%s", version="auto"),
+              workers=1)
+    for i in range(2):
+        assert s.get("/", method="POST", body=b"x" * 5000).body == b"one"
+        assert post_chunked(s, b"y" * 5000).body == b"one"
+        assert s.get("/").body == b"one"
+    assert got == [("POST", b"x" * 5000), ("POST", b"y" * 5000), ("GET", b"")] * 2
+    assert b.spoken == ["h2", "http/1.1"]
+    s = start(conf(b, to="https://%s"), workers=1)
+    assert s.get("/").status == 502
+    assert "upstream requires HTTP/1.1 (proxy_http_version 1.1 or auto) while reading response header" in s.log("error.log")
+
+
 def test_reset_in_the_body(start, h2b):
     def cut(c, r):
         c.respond(r.stream, body=b"x" * 1000, headers=[("content-length", "5000")], end=False)
@@ -882,20 +928,13 @@ def test_websocket_refused(start, h2b):
 
 def test_websocket_falls_back_to_http1(start, h2b, backend, certs):
     """A TLS server that speaks both but cannot carry WebSocket in HTTP/2."""
-    seen = []
-
-    def both(conn):
-        seen.append(conn.sock.selected_alpn_protocol())
-        if seen[-1] == "h2":
-            from h2_backend import H2Conn
-            H2Conn(b, conn).run()
-            return
+    def http1(conn):
         r = conn.read_head()
         assert r.get("Upgrade") == "websocket"
         conn.send("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
         conn.send(b"echo " + conn.sock.recv(100))
     b = h2b(**speaks_websocket(False), tls=h2_tls(certs, protocols=("h2", "http/1.1")))
-    b.handler = both
+    in_both(b, http1)
     for version in ("2", "auto"):
         s = start(conf(b, WS, to="https://%s", version=version), workers=1)
         assert s.get("/").body == b"ok"
@@ -904,4 +943,28 @@ def test_websocket_falls_back_to_http1(start, h2b, backend, certs):
             assert c.read_response().status == 101
             c.send(b"hi")
             assert c.read_exact(7) == b"echo hi"
-    assert seen.count("h2") == 2 and seen.count(None) == 2
+    assert b.spoken == ["h2", "http/1.1"] * 2
+
+
+def test_websocket_falls_back_with_a_certificate_by_variable(start, h2b, certs):
+    def http1(conn):
+        conn.read_head()
+        who.append(dict(x[0] for x in conn.sock.getpeercert()["subject"])["commonName"])
+        conn.send("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+    who = []
+    b = h2b(**speaks_websocket(False), tls=h2_tls(certs, protocols=("h2", "http/1.1"), verify_clients=True))
+    in_both(b, http1)
+    s = start(conf(b, WS + "proxy_ssl_certificate certs/$arg_c.crt; proxy_ssl_certificate_key certs/$arg_c.key;",
+                   to="https://%s"), start=False, workers=1)
+    certs.make("other", client=True)
+    for n, pair in (("one", certs.client), ("two", (certs.dir + "/other.crt", certs.dir + "/other.key"))):
+        for end, path in zip(("crt", "key"), pair):
+            with open(path) as f:
+                s.write("conf/certs/%s.%s" % (n, end), f.read())
+    s.start()
+    for n in ("one", "two"):
+        assert s.get("/?c=" + n).status == 200
+        with s.connect() as c:
+            c.send(HELLO.replace("/chat", "/chat?c=" + n))
+            assert c.read_response().status == 101
+    assert b.spoken == ["h2", "http/1.1"] * 2 and who[0] != who[1] == "other"

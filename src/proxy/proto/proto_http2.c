@@ -26,7 +26,8 @@ static MAY_SUSPEND enum h2_known http2_can_upgrade(struct exchange *x, struct ht
 	return rc == -ECANCELED ? H2_NOT_YET : MAX_OF(h2_stream_extended_connect(st), H2_NO);
 }
 
-/* A server that cannot is asked in HTTP/1, over a connection of its own. */
+/* A server that cannot (WebSocket, or this request: HTTP_1_1_REQUIRED) is asked in HTTP/1, over a
+ * connection of its own. */
 static MAY_SUSPEND enum fail http2_fall_back(struct exchange *x, const struct upconn_want *want)
 {
 	struct upconn_want w = *want;
@@ -35,13 +36,16 @@ static MAY_SUSPEND enum fail http2_fall_back(struct exchange *x, const struct up
 	w.identity = want->identity * 31 + 1;
 	if (w.tls) {
 		tls = *w.tls;
-		tls.ctx = x->conf->tls_http1;
-		tls.session_key = 0;
 		w.tls = &tls;
-		if (!tls.ctx || x->conf->ssl.names)
-			return FAIL_UPSTREAM_H2;
+		if (!proxy_ssl_http1(x, &tls))
+			return FAIL_BAD_CONFIG_VALUE;
 	}
 	return proto_http1.connect(x, &w);
+}
+
+static bool peer_wants_http1(const struct peer *p)
+{
+	return io_now_ms() < atomic_load_explicit(&p->http1_until_ms, memory_order_relaxed);
 }
 
 static MAY_SUSPEND enum fail http2_connect(struct exchange *x, struct upconn_want *want)
@@ -54,6 +58,8 @@ static MAY_SUSPEND enum fail http2_connect(struct exchange *x, struct upconn_wan
 		return FAIL_NO_MEMORY;
 	x->proto->fini(x);
 	http2_init(x);
+	if (x->conf->http_version == PROXY_HTTP_AUTO && peer_wants_http1(x->pick.member->peer))
+		return http2_fall_back(x, want);
 	f = h2_upconn_take(&x->pick, want, x->conf->http_version == HTTP_2, &h->st, &plain,
 			   &x->attempt->connect_us);
 	if (f != FAIL_OK)
