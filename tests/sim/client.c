@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "http/base64.h"
 #include "oracle_time.h"
 
 static struct client *clients;
@@ -25,6 +26,15 @@ static const char *client_target_host(struct client *c)
 	return c->absolute ? "http://sim" : "";
 }
 
+static void client_credentials(const struct ask *a, struct text *h)
+{
+	const char *user = setup_user(a->id);
+	char base64[64];
+	size_t n = base64_encode(base64, user, strlen(user));
+
+	text_printf(h, "Authorization: Basic %.*s\r\n", (int)n, base64);
+}
+
 static void client_head(struct client *c, struct ask *a, struct text *h)
 {
 	if (c->port == PORT_PROXY && c->sending == 0)
@@ -45,6 +55,8 @@ static void client_head(struct client *c, struct ask *a, struct text *h)
 			text_add(h, "f", 1);
 		text_printf(h, "\r\n");
 	}
+	if (world.setup.auth)
+		client_credentials(a, h);
 	if (a->kind == ASK_FILE && a->status == 206)
 		text_printf(h, "Range: bytes=%lld-%lld\r\n", (long long)a->from,
 			    (long long)(a->from + a->length - 1));

@@ -394,6 +394,20 @@ static void print_http(const struct setup *s, struct text *out)
 		    "proxy_temp_path /tmp/proxy; client_body_temp_path /tmp/body; root /www;\n");
 }
 
+const char *setup_user(unsigned ask)
+{
+	static char text[32];
+
+	snprintf(text, sizeof(text), "user%u:secret%u", ask % USERS, ask % USERS);
+	return text;
+}
+
+void setup_users_print(struct text *out)
+{
+	for (unsigned i = 0; i < USERS; i++)
+		text_printf(out, "user%u:{PLAIN}secret%u\n", i, i);
+}
+
 void setup_print(const struct setup *s, unsigned generation, struct text *out)
 {
 	text_printf(out, "worker_processes %u; error_log /logs/error.log info; pid /run/sim.pid;\n",
@@ -407,6 +421,8 @@ void setup_print(const struct setup *s, unsigned generation, struct text *out)
 	text_printf(out, "server {\n");
 	print_listen(s, out);
 	print_http2(s, out);
+	if (s->auth)
+		text_printf(out, " auth_basic sim; auth_basic_user_file /users;\n");
 	for (unsigned i = 0; i < s->nroutes; i++)
 		print_route(s, &s->routes[i], out);
 	text_printf(out, " location = /oops { internal; return 599 \"oops %u\"; }\n}\n}\n",

@@ -48,6 +48,7 @@ struct setup {
 		shutdown_timeout;
 	unsigned keepalive_requests, worker_connections;
 	bool tls, proxy_protocol, sendfile, reset_timedout, reuseport, log_buffer;
+	bool auth;	   /* who asks must have a password: setup_user */
 	unsigned body_max; /* client_max_body_size; 0: none */
 	unsigned head_buffer;
 	bool http2;
@@ -68,6 +69,11 @@ void setup_http2(struct setup *s, bool draw);
 /* The text. generation: goes into a header of answers of our own, so that reloads differ. */
 void setup_print(const struct setup *s, unsigned generation, struct text *out);
 const struct route *route_find_kind(const struct setup *s, enum route_kind kind);
+
+#define USERS 24
+/* "name:password" of the user of a request, and the lines of the file for all of them. */
+const char *setup_user(unsigned ask);
+void setup_users_print(struct text *out);
 
 #define FILES 8 /* "/www/N.bin" */
 size_t setup_file_size(unsigned n);

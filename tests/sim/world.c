@@ -426,7 +426,11 @@ static void put_files(void)
 {
 	static char p[1 << 20];
 	char path[32];
+	struct text users = {0};
 
+	setup_users_print(&users);
+	sim_file_put("/users", users.p, users.n);
+	text_fini(&users);
 	for (unsigned i = 0; i < 8; i++) {
 		size_t n = setup_file_size(i);
 
