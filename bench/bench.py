@@ -151,7 +151,7 @@ def temps(folder, tag, names=("client_body", "proxy", "fastcgi", "uwsgi", "scgi"
     return " ".join(f"{n}_temp_path {folder}/temp-{tag}-{n};" for n in names)
 
 
-def nginx_like(name, binary, folder, origin_port):
+def nginx_like(name, binary, folder, origin_port, top="", access_log="off"):
     ports = {"http": free_port(), "https": free_port(), "h2": free_port()}
     tag = name
     listen_h2 = f"listen 127.0.0.1:{ports['h2']} ssl" + ("; http2 on" if name == "sluice" else " http2") + ";"
@@ -159,9 +159,9 @@ def nginx_like(name, binary, folder, origin_port):
     places = f"""location / {{ proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host; }}
     location /files/ {{ root {folder}; }}"""
     names = ("client_body", "proxy") if name == "sluice" else ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    conf = f"""daemon off; worker_processes 1; pid {folder}/{tag}.pid; error_log {folder}/{tag}.log error; worker_rlimit_nofile {LIMIT};
+    conf = f"""{top} daemon off; worker_processes 1; pid {folder}/{tag}.pid; error_log {folder}/{tag}.log error; worker_rlimit_nofile {LIMIT};
 events {{ worker_connections {LIMIT // 2}; }}
-http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000000; keepalive_timeout 600s; client_max_body_size 0;
+http {{ access_log {access_log}; sendfile on; tcp_nopush on; keepalive_requests 100000000; keepalive_timeout 600s; client_max_body_size 0;
   default_type application/octet-stream; {temps(folder, tag, names)}
   upstream origin {{ server 127.0.0.1:{origin_port}; keepalive 256; keepalive_requests 100000000; }}
   server {{ listen 127.0.0.1:{ports['http']} backlog=4096; listen 127.0.0.1:{ports['https']} ssl backlog=4096;

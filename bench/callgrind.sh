@@ -3,5 +3,5 @@
 # usage: bench/callgrind.sh [BINARY] [--record]   (--record appends a row to bench/INSTRUCTIONS.md)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bin=${1:-build-bench/sluice}
+bin=${1:-build-release/sluice}
 exec /usr/bin/python3 bench/callgrind.py "$bin" "${@:2}"
