@@ -250,7 +250,7 @@ static void mux_got_goaway(struct mux *c, const nghttp2_goaway *g)
 		 g->error_code);
 	if (g->error_code != NGHTTP2_NO_ERROR && !world.destructive)
 		sim_broken("goaway", "client %u: error %u", c->index, g->error_code);
-	if (!c->going && !c->open && c->quiet_us && !c->rstep)
+	if (!c->going && !c->left && !c->open && c->quiet_us && !c->rstep)
 		time_check_idle(c->index, c->asked_us, c->quiet_us, c->begun);
 	c->going = true;
 }
