@@ -9,11 +9,13 @@ static const struct scenario http1_scenario = {"http1", "the same with clients o
 					       world_random_http1};
 
 const struct scenario *const scenarios[] = {
-	&random_scenario,  &http1_scenario,  &scenario_plain,  &scenario_continue,
-	&scenario_upgrade, &scenario_cancel, &scenario_early,  &scenario_idle,
-	&scenario_reload,  &scenario_memory, &scenario_time,   &scenario_connect,
-	&scenario_mux,	   &scenario_still,  &scenario_goaway, &scenario_duplex,
-	&scenario_early2,  &scenario_refuse, &scenario_auth,   NULL};
+	&random_scenario,   &http1_scenario,   &scenario_plain,
+	&scenario_continue, &scenario_upgrade, &scenario_cancel,
+	&scenario_early,    &scenario_idle,    &scenario_reload,
+	&scenario_memory,   &scenario_time,    &scenario_connect,
+	&scenario_mux,	    &scenario_still,   &scenario_goaway,
+	&scenario_duplex,   &scenario_early2,  &scenario_refuse,
+	&scenario_length,   &scenario_auth,    NULL};
 
 const struct scenario *scenario_find(const char *name)
 {
