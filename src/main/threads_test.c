@@ -44,8 +44,8 @@ static int start_some(pthread_t *id, void *(*run)(void *arg), void *arg)
 {
 	if (starts == starts_max)
 		return -EAGAIN;
-	starts++;
-	real_run = run;
+	if (starts++ == 0) /* always the same one */
+		real_run = run;
 	return sys_linux.thread_start(id, run_counted, arg);
 }
 
