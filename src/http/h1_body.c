@@ -1,4 +1,5 @@
 #include "http/h1_body.h"
+#include "net/tls.h"
 
 #define READ_SMALL  4096
 #define READ_LARGE  (64 * 1024)
@@ -107,6 +108,13 @@ static enum fail h1_body_give(struct h1_body *b, struct piece *out, struct span 
 
 /* ---- Content-Length and until close ---- */
 
+/* Does the stream's end come too early? One that the end delimits is complete only when TLS says
+ * that this is the end (RFC 9112 9.8): anybody on the way can send a FIN. */
+static bool h1_body_cut(const struct h1_body *b)
+{
+	return b->framing == H1_BODY_LENGTH || b->reset || tls_truncated(b->stream);
+}
+
 static MAY_SUSPEND enum fail h1_body_splice(struct h1_body *b, struct piece *out, bool *fallback)
 {
 	size_t want =
@@ -121,7 +129,7 @@ static MAY_SUSPEND enum fail h1_body_splice(struct h1_body *b, struct piece *out
 	n = stream_splice_in(b->stream, b->pipe[1], want, io_after(b->timeout_ms));
 	if (n < 0)
 		return h1_body_errno(b, (int)n);
-	if (n == 0 && (b->framing == H1_BODY_LENGTH || b->reset))
+	if (n == 0 && h1_body_cut(b))
 		return b->on_end;
 	b->in_pipe = (uint32_t)n;
 	b->received += n;
@@ -161,9 +169,7 @@ static MAY_SUSPEND enum fail h1_body_plain(struct h1_body *b, struct piece *out)
 		if (f != FAIL_OK)
 			return f;
 		if (end)
-			return b->framing == H1_BODY_LENGTH || b->reset
-				       ? b->on_end
-				       : h1_body_give(b, out, SPAN(""), true);
+			return h1_body_cut(b) ? b->on_end : h1_body_give(b, out, SPAN(""), true);
 	}
 	have = inbuf_span(b->in);
 	if (b->framing == H1_BODY_LENGTH) {

@@ -157,9 +157,6 @@ def test_handshake_timeout(start, backend):
 
 
 def test_truncated_by_a_cut_connection(start, secure):
-    """No close_notify and no length: an attack or a crash; the client can tell."""
-    def answer(r):
-        return None
     b = secure()
 
     def handler(conn):
@@ -170,3 +167,22 @@ def test_truncated_by_a_cut_connection(start, secure):
     s = start(conf(b, ""))
     r = s.get("/")
     assert r.status == 502 or not r.complete
+
+
+@pytest.mark.parametrize("notify", [True, False])
+def test_end_without_close_notify(start, secure, notify):
+    """No length: without close_notify it may be an attack or a crash, and the client can tell (RFC 9112 9.8)."""
+    b = secure()
+
+    def handler(conn):
+        conn.read_request()
+        conn.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + 500 * b"x")
+        if notify:
+            conn.sock = conn.sock.unwrap()
+        conn.close()
+    b.handler = handler
+    s = start(conf(b, ""))
+    r = s.get("/")
+    assert r.status == 200
+    assert r.complete == (notify or ORACLE)
+    assert not notify or r.body == 500 * b"x"
