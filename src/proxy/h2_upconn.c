@@ -135,6 +135,7 @@ static void h2_upconn_write(struct h2_upconn *c)
 
 		if (!h2_upconn_fill(c)) {
 			c->broken = FAIL_NO_MEMORY;
+			c->deaf = true; /* frames are missing: those behind them mean nothing */
 			return;
 		}
 		if (!inbuf_len(&c->out))
@@ -386,13 +387,13 @@ static void h2_upconn_join(struct h2_upconn *c, struct h2_stream *st, const stru
 	h2_upconn_arm(c); /* it is idle no more */
 }
 
-/* Which protocol a new connection speaks. */
-static bool h2_was_chosen(struct upconn *u, struct pick *p, bool only)
+/* Which protocol a new connection speaks. Needs no memory: a wrong guess would be HTTP/1 to a
+ * server that was promised HTTP/2. */
+static bool h2_was_chosen(struct upconn *u, bool only)
 {
-	struct span alpn =
-		u->tls && p->req ? tls_fact(&u->stream, TLS_ALPN, &p->req->arena) : SPAN("");
-
-	return span_eq(alpn, SPAN("h2")) || (only && !alpn.n);
+	if (!u->tls)
+		return only;
+	return tls_alpn_is(&u->stream, SPAN("h2")) || (only && tls_alpn_is(&u->stream, SPAN("")));
 }
 
 static MAY_SUSPEND enum fail h2_connect(struct pick *p, struct upconn_want *w, bool only,
@@ -406,7 +407,7 @@ static MAY_SUSPEND enum fail h2_connect(struct pick *p, struct upconn_want *w, b
 
 	if (f != FAIL_OK || u->reused)
 		return f;
-	chosen = h2_was_chosen(u, p, only);
+	chosen = h2_was_chosen(u, only);
 	atomic_store_explicit(&peer->speaks, chosen ? PEER_SPEAKS_H2 : PEER_SPEAKS_HTTP1,
 			      memory_order_relaxed);
 	if (!chosen && !only)
