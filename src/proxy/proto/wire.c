@@ -62,8 +62,10 @@ enum fail wire_writev(struct exchange *x, struct wire *w, struct iovec *iov, int
 
 enum fail wire_sendfile(struct exchange *x, struct wire *w, struct piece *p)
 {
-	return wire_send_errno(w, stream_sendfile(&w->conn->stream, p->fd, &p->off, p->len, 0,
-						  (uint64_t)x->conf->send_timeout));
+	int rc = stream_sendfile(&w->conn->stream, p->fd, &p->off, p->len, 0,
+				 (uint64_t)x->conf->send_timeout);
+
+	return rc == -EIO ? FAIL_FILE_ERROR : wire_send_errno(w, rc); /* our disk, not the server */
 }
 
 enum fail wire_send_rest(struct exchange *x, struct wire *w)
