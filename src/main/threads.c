@@ -18,8 +18,6 @@ struct thread {
 static struct thread threads[THREADS_MAX];
 static unsigned nthreads;
 static const struct settings *settings; /* of the start */
-/* Held until it is known how many threads there are: then the barrier can be made. */
-static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
 static pthread_barrier_t together;
 static atomic_bool failed;
 
@@ -55,8 +53,6 @@ static void *thread_main(void *arg)
 		log_msg(NULL, LOG_EMERG, -r, "thread %u could not start", t->index);
 		failed = true;
 	}
-	pthread_mutex_lock(&gate);
-	pthread_mutex_unlock(&gate);
 	sys->barrier_wait(&together);
 	if (!failed) {
 		io_loop_run();
@@ -67,7 +63,8 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-/* How many there are then, the first one included. */
+/* The barrier waits for as many as were really started: those that could not be are counted by us.
+ */
 static unsigned create_all(unsigned n)
 {
 	for (unsigned i = 1; i < n; i++) {
@@ -91,21 +88,22 @@ int threads_start(const struct settings *s, unsigned n)
 	settings = s;
 	offload_begin = process_any_processor;
 	nthreads = n;
-	failed = false;
 	threads[0].index = 0;
 	r = thread_init(&threads[0]);
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&gate);
+	sys->barrier_init(&together, n);
 	created = create_all(n);
-	if (created < n)
-		failed = true;
-	sys->barrier_init(&together, created);
-	pthread_mutex_unlock(&gate);
+	if (created < n) {
+		/* The ones that run wait for company that will not come: the process ends instead.
+		 */
+		thread_fini();
+		return -EAGAIN;
+	}
 	sys->barrier_wait(&together);
 	if (!failed)
 		return 0;
-	for (unsigned i = 1; i < created; i++)
+	for (unsigned i = 1; i < n; i++)
 		sys->thread_join(threads[i].id);
 	thread_fini();
 	return -EAGAIN;

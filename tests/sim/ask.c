@@ -71,13 +71,14 @@ bool ask_is_unsafe(const struct ask *a)
  * may have lost what its server wrote. */
 static bool try_replayable(const struct ask *a, const struct ask_try *t)
 {
-	return !t->fresh && (t->written == 0 || world.destructive) && a->route->retry_reused &&
-	       !ask_is_unsafe(a);
+	return !t->fresh && (t->written == 0 || t->unclear || world.destructive) &&
+	       a->route->retry_reused &&
+	       (!ask_is_unsafe(a) || (a->route->next & NEXT_NON_IDEMPOTENT));
 }
 
 /* Another try after t: by the rules of proxy_next_upstream. Faults of the network may have hidden
  * anything from the worker. */
-static void try_check_repeat(const struct ask *a, const struct ask_try *t)
+static void try_check_repeat(const struct ask *a, const struct ask_try *t, bool unclear)
 {
 	unsigned next = a->route->next;
 
@@ -90,7 +91,7 @@ static void try_check_repeat(const struct ask *a, const struct ask_try *t)
 	if (next & NEXT_OFF)
 		sim_broken("repeat", "request %u came again, though proxy_next_upstream is off",
 			   a->id);
-	if (world.destructive)
+	if (world.destructive || unclear)
 		return;
 	if (!t->bits)
 		sim_broken("repeat", "request %u came again, though server %u.%u answered it",
@@ -117,7 +118,18 @@ static void try_check_number(const struct ask *a)
 			   most);
 }
 
-struct ask_try *ask_try_begin(struct ask *a, unsigned group, unsigned server, bool fresh)
+/* Somewhere a connection was given up for what happened below HTTP: what had been sent on it may
+ * come late, behind what was sent elsewhere afterwards. */
+static bool ask_has_unclear(const struct ask *a)
+{
+	for (unsigned i = 0; i < a->ntries; i++)
+		if (a->tries[i].unclear)
+			return true;
+	return false;
+}
+
+struct ask_try *ask_try_begin(struct ask *a, unsigned group, unsigned server, bool fresh,
+			      bool unclear)
 {
 	struct ask_try *t = &a->tries[a->ntries];
 
@@ -125,13 +137,19 @@ struct ask_try *ask_try_begin(struct ask *a, unsigned group, unsigned server, bo
 		sim_broken("route", "request %u came to a server", a->id);
 	if (a->route->kind != ROUTE_NAME && a->route->group != group)
 		sim_broken("route", "request %u came to group %u", a->id, group);
-	if (a->seen_try >= 0)
+	unclear |= ask_has_unclear(a);
+	/* A try that was given up may still be on its way. */
+	if (a->seen_try >= 0 && !world.destructive && !unclear)
 		sim_broken("repeat", "request %u came to a server after its answer", a->id);
 	BUG_ON(a->ntries == TRIES_MAX);
 	if (a->ntries)
-		try_check_repeat(a, &a->tries[a->ntries - 1]);
+		try_check_repeat(a, &a->tries[a->ntries - 1], unclear);
 	a->ntries++;
-	*t = (struct ask_try){.group = group, .server = server, .fresh = fresh, .bits = NEXT_ERROR};
+	*t = (struct ask_try){.group = group,
+			      .server = server,
+			      .fresh = fresh,
+			      .bits = NEXT_ERROR,
+			      .unclear = unclear};
 	try_check_number(a);
 	return t;
 }
@@ -182,12 +200,15 @@ static void check_try(struct ask *a, const struct parse *p)
 
 	if (nth >= a->ntries)
 		sim_broken("mixed", "request %u: the answer of a try that was not", a->id);
-	if (nth + 1 != a->ntries)
+	if (nth + 1 != a->ntries && !ask_has_unclear(a))
 		sim_broken("mixed", "request %u: the answer of try %u, after another one", a->id,
 			   (unsigned)nth);
 	if (!t->clean || t->status != a->got_status)
 		sim_broken("answer", "request %u: %d, but the server said %d%s", a->id,
 			   a->got_status, t->status, t->clean ? "" : ", and not in clean words");
+	if (span_ends(head_line(p), SPAN(REASON_OF_SERVERS)) && !t->reason)
+		sim_broken("mixed", "request %u: \"%.*s\", which its server never said", a->id,
+			   SPAN_ARG(head_line(p)));
 	a->seen_try = (int)nth;
 }
 

@@ -5,8 +5,9 @@
 #include "parse.h"
 #include "setup.h"
 
-#define ASKS_MAX  4096
-#define TRIES_MAX 16
+#define ASKS_MAX	  4096
+#define TRIES_MAX	  16
+#define REASON_OF_SERVERS "Whatever It Is" /* nobody else says that */
 
 enum ask_kind { ASK_PROXIED, ASK_TUNNEL, ASK_RETURN, ASK_FILE };
 
@@ -23,11 +24,14 @@ struct ask_try {
 	int64_t written;  /* bytes of the answer that left the server */
 	unsigned bits; /* NEXT_* of which one must be configured for another try; 0: none may follow
 			*/
-	uint64_t read_us; /* when the request was read to its end; 0: not */
-	bool hung;	  /* no byte of an answer ever came */
-	bool refused;	  /* HTTP/2: the server said that it has not done anything for it */
-	bool crossed;	  /* bytes that nobody asked for were on their way as the request came: the
-			     worker     cannot tell them from an answer */
+	uint64_t read_us;   /* when the request was read to its end; 0: not */
+	bool hung;	    /* no byte of an answer ever came */
+	bool refused;	    /* HTTP/2: the server said that it has not done anything for it */
+	const char *reason; /* as its status line said it; NULL: HTTP/2 has none */
+	bool unclear; /* bytes of its connection are changed or lost below HTTP: nobody knows what
+			 the worker saw of the answer */
+	bool crossed; /* bytes that nobody asked for were on their way as the request came: the
+			 worker     cannot tell them from an answer */
 };
 
 struct ask {
@@ -78,7 +82,8 @@ bool ask_is_unsafe(const struct ask *a); /* POST, PATCH, LOCK */
 /* ---- a server saw ---- */
 
 /* The first line of a request. Breaks the world when it should not have come here (again). */
-struct ask_try *ask_try_begin(struct ask *a, unsigned group, unsigned server, bool fresh);
+struct ask_try *ask_try_begin(struct ask *a, unsigned group, unsigned server, bool fresh,
+			      bool unclear);
 unsigned ask_try_nth(const struct ask *a, const struct ask_try *t);
 uint64_t ask_answer_key(const struct ask *a, unsigned nth);
 

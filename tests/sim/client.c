@@ -578,7 +578,7 @@ static const struct sim_conn_ops client_ops = {
 static void client_begin(struct sim_timer *t)
 {
 	struct client *c = TIMER_OWNER(t);
-	struct sockaddr_in from = setup_client_addr(c->index), to = setup_listen_addr(c->port);
+	struct place to = setup_listen_addr(c->port);
 	struct sim_conn *sc;
 
 	if (world_is_leaving()) {
@@ -588,8 +588,7 @@ static void client_begin(struct sim_timer *t)
 	c->connected = true;
 	sim_note("client %u connects to port %u", c->index, c->port);
 	nconnected++;
-	sc = sim_connect((struct sockaddr *)&from, (struct sockaddr *)&to, sizeof(to), &client_ops,
-			 c);
+	sc = sim_connect(setup_client_addr(c->index, c->port), &to.sa, to.len, &client_ops, c);
 	link_init(&c->link, sc, c->port == PORT_TLS);
 	if (c->doom != DOOM_NONE && c->doom_us)
 		sim_timer_start(&c->doom_timer.t, sim_now_us() + c->doom_us);

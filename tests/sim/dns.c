@@ -26,10 +26,9 @@ void dns_calm(void)
 static void dns_send(struct sim_timer *t)
 {
 	struct dns_answer *a = CONTAINER_OF(t, struct dns_answer, timer);
-	struct sockaddr_in from = setup_dns_addr();
+	struct place from = setup_dns_addr();
 
-	sim_datagram_send((struct sockaddr *)&from, a->p, a->n, (struct sockaddr *)&a->to,
-			  a->tolen);
+	sim_datagram_send(&from.sa, a->p, a->n, (struct sockaddr *)&a->to, a->tolen);
 	free(a);
 }
 
@@ -115,7 +114,7 @@ static void dns_got(const void *p, size_t n, const struct sockaddr *from, sockle
 
 void dns_start(void)
 {
-	struct sockaddr_in sa = setup_dns_addr();
+	struct place at = setup_dns_addr();
 
-	sim_datagrams((struct sockaddr *)&sa, sizeof(sa), dns_got);
+	sim_datagrams(&at.sa, at.len, dns_got);
 }

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "link.h"
+#include "server.h"
 
 #define OUT_ENOUGH 16384
 
@@ -31,7 +33,7 @@ struct hstream {
 
 struct hserver {
 	struct hserver *next; /* of all */
-	struct sim_conn *c;
+	struct link link;
 	unsigned group, server, served, open, all;
 	nghttp2_session *session;
 	struct hstream *streams;
@@ -108,9 +110,9 @@ static void hserver_end(struct hserver *c)
 		hstream_free(s);
 	}
 	nghttp2_session_del(c->session);
-	if (c->reset)
-		sim_conn_reset(c->c);
-	sim_conn_free(c->c);
+	if (!c->reset)
+		link_notify(&c->link);
+	link_close(&c->link, c->reset);
 	text_fini(&c->out);
 	while (*at != c)
 		at = &(*at)->next;
@@ -165,8 +167,6 @@ static ssize_t hstream_read(nghttp2_session *session, int32_t id, uint8_t *buf, 
 
 	if (s->act == HACT_ECHO && !s->read_all)
 		n = MIN_OF(n, (size_t)MAX_OF(s->up - s->down, 0));
-	if (s->ask->id % 2 && s->down < s->try->declared) /* see mux_read */
-		n = MIN_OF(n, (size_t)(s->try->declared - s->down));
 	if (s->step)
 		n = MIN_OF(n, s->step);
 	if (s->paused || (!n && s->down < until) || (s->cut >= 0 && s->down >= s->cut)) {
@@ -482,7 +482,7 @@ static void hstream_check_head(struct hstream *s, bool end)
 	if (!a || !span_eq(pseudo_field(&p, "method"), span_of(a->method)) ||
 	    !span_eq(pseudo_field(&p, "path"), span_of(a->target)) ||
 	    !span_eq(pseudo_field(&p, "authority"), span_of(host)) ||
-	    !span_eq(pseudo_field(&p, "scheme"), SPAN("http")))
+	    !span_eq(pseudo_field(&p, "scheme"), s->c->link.tls ? SPAN("https") : SPAN("http")))
 		sim_broken("request", "server %u.%u got \"%.*s\"", s->c->group, s->c->server,
 			   (int)MIN_OF(p.head.n, 300), p.head.p);
 	hstream_check_names(a, &p);
@@ -498,7 +498,9 @@ static void hstream_check_head(struct hstream *s, bool end)
 static void hstream_request(struct hstream *s, bool end)
 {
 	hstream_check_head(s, end);
-	s->try = ask_try_begin(s->ask, s->c->group, s->c->server, s->c->served++ == 0);
+	server_check_tls(&s->c->link, s->c->group, s->ask);
+	s->try = ask_try_begin(s->ask, s->c->group, s->c->server, s->c->served++ == 0,
+			       link_is_spoiled(&s->c->link));
 	sim_note("server %u.%u: request %u on stream %d, try %u", s->c->group, s->c->server,
 		 s->ask->id, s->id, s->ask->ntries - 1);
 	s->act = hstream_draw(s);
@@ -606,13 +608,14 @@ static void hserver_push(struct hserver *c)
 		}
 		if (!c->out.n)
 			break;
-		k = sim_conn_write(c->c, c->out.p + c->out_at, c->out.n - c->out_at);
+		k = link_write(&c->link, c->out.p + c->out_at, c->out.n - c->out_at);
 		c->out_at += k;
-		if (c->out_at < c->out.n)
+		if (c->out_at < c->out.n && !(k && c->link.tls)) /* that takes a record at a time */
 			break;
 	}
-	if (c->doomed ||
-	    (c->leaving && !c->open && !c->out.n && !nghttp2_session_want_read(c->session)))
+	if (c->doomed || link_is_stopped(&c->link) ||
+	    (c->leaving && !c->open && !c->out.n && link_flushed(&c->link) &&
+	     !nghttp2_session_want_read(c->session)))
 		hserver_end(c);
 }
 
@@ -621,7 +624,7 @@ static void hserver_pull(struct hserver *c)
 	char p[8192];
 	ssize_t n, used;
 
-	while ((n = sim_conn_read(c->c, p, 1 + (size_t)sim_draw(sizeof(p)))) > 0) {
+	while ((n = link_read(&c->link, p, 1 + (size_t)sim_draw(sizeof(p)))) > 0) {
 		c->in_session = true;
 		used = nghttp2_session_mem_recv(c->session, (uint8_t *)p, (size_t)n);
 		c->in_session = false;
@@ -644,7 +647,10 @@ static void hserver_on_readable(struct sim_conn *sc)
 
 static void hserver_on_writable(struct sim_conn *sc)
 {
-	hserver_push(sim_conn_owner(sc));
+	struct hserver *c = sim_conn_owner(sc);
+
+	link_flushed(&c->link); /* what it had taken goes first */
+	hserver_push(c);
 }
 
 static void hserver_on_reset(struct sim_conn *sc)
@@ -684,16 +690,17 @@ static void hserver_session(struct hserver *c)
 	nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, iv, 2);
 }
 
-void hserver_accepted(unsigned group, unsigned server, struct sim_conn *sc)
+void hserver_accepted(unsigned group, unsigned server, struct link *l)
 {
 	struct hserver *c = calloc(1, sizeof(*c));
 
 	BUG_ON(!c);
 	*c = (struct hserver){
-		.next = hservers, .c = sc, .group = group, .server = server, .last = -1};
+		.next = hservers, .link = *l, .group = group, .server = server, .last = -1};
 	hservers = c;
 	c->leave_timer = (struct hserver_timer){{.run = hserver_leave_timer}, c, NULL};
 	hserver_session(c);
-	sim_conn_set(sc, &hserver_ops, c);
+	sim_conn_set(c->link.c, &hserver_ops, c);
+	c->link.ready = true;
 	hserver_pull(c);
 }

@@ -1,4 +1,4 @@
-/* Simulated servers that speak HTTP/2 (prior knowledge): the servers of groups with http2. Each
+/* Simulated servers that speak HTTP/2, by prior knowledge or ALPN: those of groups with http2. Each
  * stream is read and checked as server.h does it for HTTP/1, and answered as honestly as the setup
  * says. */
 #pragma once
@@ -32,8 +32,9 @@ enum hact {
 	HACT_END
 };
 
-struct sim_conn;
-void hserver_accepted(unsigned group, unsigned server, struct sim_conn *c);
+struct link;
+/* Takes the connection over; its owner has begun to greet. */
+void hserver_accepted(unsigned group, unsigned server, struct link *l);
 /* What the next requests get instead of a drawn act. For scenarios. */
 void hserver_script(const enum hact *acts, unsigned n);
 /* Connections, and streams that these have had. */

@@ -7,10 +7,14 @@
 #include <openssl/rand.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <string.h>
 #include "bytes.h"
+#include "setup.h"
 
-static SSL_CTX *ctx;
-static struct text cert_text, key_text;
+static SSL_CTX *ctx, *servers[GROUPS_MAX][CERT_END];
+static struct text cert_text, key_text, issuer_text;
 
 /* ---- randomness ---- */
 
@@ -37,7 +41,7 @@ void link_seed(uint64_t seed)
 	rand_at = 0;
 }
 
-/* ---- a certificate ---- */
+/* ---- certificates ---- */
 
 static void cert_pem(struct text *t, BIO *b)
 {
@@ -48,36 +52,138 @@ static void cert_pem(struct text *t, BIO *b)
 	BIO_free(b);
 }
 
-static void cert_make(void)
+static void cert_says(X509 *x, int nid, const char *value)
 {
-	EVP_PKEY *key = EVP_EC_gen("P-256");
+	X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, NULL, nid, (char *)(uintptr_t)value);
+
+	BUG_ON(!e || !X509_add_ext(x, e, -1));
+	X509_EXTENSION_free(e);
+}
+
+/* alt: names, NULL: may sign others; by NULL: itself. */
+static X509 *cert_make(const char *cn, const char *alt, EVP_PKEY *key, X509 *by, EVP_PKEY *by_key,
+		       bool expired)
+{
+	static int serial;
 	X509 *x = X509_new();
-	BIO *b = BIO_new(BIO_s_mem());
 
 	BUG_ON(!key || !x);
 	X509_set_version(x, 2);
-	ASN1_INTEGER_set(X509_get_serialNumber(x), 1);
+	ASN1_INTEGER_set(X509_get_serialNumber(x), ++serial);
 	ASN1_TIME_set_string(X509_getm_notBefore(x), "20000101000000Z");
-	ASN1_TIME_set_string(X509_getm_notAfter(x), "20991231235959Z");
+	ASN1_TIME_set_string(X509_getm_notAfter(x),
+			     expired ? "20010101000000Z" : "20991231235959Z");
 	X509_set_pubkey(x, key);
 	X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC,
-				   (const unsigned char *)"sim", -1, -1, 0);
-	X509_set_issuer_name(x, X509_get_subject_name(x));
-	BUG_ON(!X509_sign(x, key, EVP_sha256()));
+				   (const unsigned char *)cn, -1, -1, 0);
+	X509_set_issuer_name(x, X509_get_subject_name(by ? by : x));
+	if (alt)
+		cert_says(x, NID_subject_alt_name, alt);
+	else
+		cert_says(x, NID_basic_constraints, "CA:TRUE");
+	BUG_ON(!X509_sign(x, by ? by_key : key, EVP_sha256()));
+	return x;
+}
+
+static void cert_text_of(X509 *x, struct text *t)
+{
+	BIO *b = BIO_new(BIO_s_mem());
+
 	PEM_write_bio_X509(b, x);
-	cert_pem(&cert_text, b);
-	b = BIO_new(BIO_s_mem());
+	cert_pem(t, b);
+}
+
+/* The worker's own. */
+static void cert_of_worker(void)
+{
+	EVP_PKEY *key = EVP_EC_gen("P-256");
+	X509 *x = cert_make("sim", NULL, key, NULL, NULL, false);
+	BIO *b = BIO_new(BIO_s_mem());
+
+	cert_text_of(x, &cert_text);
 	PEM_write_bio_PrivateKey(b, key, NULL, NULL, 0, NULL, NULL);
 	cert_pem(&key_text, b);
 	X509_free(x);
 	EVP_PKEY_free(key);
 }
 
+static int alpn_select(SSL *ssl, const unsigned char **out, unsigned char *n,
+		       const unsigned char *in, unsigned inlen, void *arg)
+{
+	struct link *l = SSL_get_app_data(ssl);
+	struct span want = l->greeting.alpn == ALPN_H2 ? SPAN("\2h2") : SPAN("\10http/1.1");
+
+	for (unsigned i = 0; i < inlen; i += in[i] + 1u) {
+		if (l->greeting.alpn == ALPN_NONE || in[i] + 1u != want.n ||
+		    memcmp(in + i, want.p, want.n) != 0)
+			continue;
+		*out = in + i + 1;
+		*n = in[i];
+		return SSL_TLSEXT_ERR_OK;
+	}
+	return SSL_TLSEXT_ERR_NOACK;
+}
+
+/* What the client asks for, before OpenSSL mixes it with what a session knows. */
+static int hello_sni(SSL *ssl, int *alert, void *arg)
+{
+	struct link *l = SSL_get_app_data(ssl);
+	const unsigned char *p;
+	size_t n;
+
+	if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &p, &n) && n > 5)
+		snprintf(l->sni, sizeof(l->sni), "%.*s", (int)(n - 5), p + 5);
+	return SSL_CLIENT_HELLO_SUCCESS;
+}
+
+static SSL_CTX *server_ctx(X509 *x, EVP_PKEY *key)
+{
+	SSL_CTX *c = SSL_CTX_new(TLS_server_method());
+
+	BUG_ON(!c || SSL_CTX_use_certificate(c, x) != 1 || SSL_CTX_use_PrivateKey(c, key) != 1);
+	SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_alpn_select_cb(c, alpn_select, NULL);
+	SSL_CTX_set_client_hello_cb(c, hello_sni, NULL);
+	X509_free(x);
+	return c;
+}
+
+/* Group N is "gN", and servers of the first one "N.sim". */
+static void certs_of_servers(void)
+{
+	EVP_PKEY *key = EVP_EC_gen("P-256"), *by_key = EVP_EC_gen("P-256");
+	X509 *by = cert_make("issuer", NULL, by_key, NULL, NULL, false);
+	X509 *other = cert_make("issuer", NULL, key, NULL, NULL, false);
+
+	cert_text_of(by, &issuer_text);
+	for (unsigned g = 0; g < GROUPS_MAX; g++) {
+		char cn[16], alt[64];
+		const char *names = alt;
+
+		snprintf(cn, sizeof(cn), "g%u", g);
+		snprintf(alt, sizeof(alt), "DNS:g%u%s", g,
+			 g ? "" : ",DNS:1.sim,DNS:2.sim,DNS:3.sim,DNS:4.sim");
+		servers[g][CERT_RIGHT] =
+			server_ctx(cert_make(cn, names, key, by, by_key, false), key);
+		servers[g][CERT_OTHER_NAME] = server_ctx(
+			cert_make("else", "DNS:else,DNS:*.g0", key, by, by_key, false), key);
+		servers[g][CERT_OTHER_ISSUER] =
+			server_ctx(cert_make(cn, names, key, other, key, false), key);
+		servers[g][CERT_EXPIRED] =
+			server_ctx(cert_make(cn, names, key, by, by_key, true), key);
+	}
+	X509_free(by);
+	X509_free(other);
+	EVP_PKEY_free(key);
+	EVP_PKEY_free(by_key);
+}
+
 void link_warm(void)
 {
 	link_seed(0);
 	RAND_set_rand_method(&rand_method);
-	cert_make();
+	cert_of_worker();
+	certs_of_servers();
 	ctx = SSL_CTX_new(TLS_client_method());
 	BUG_ON(!ctx);
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL);
@@ -94,21 +200,48 @@ struct span link_key(void)
 	return span_make(key_text.p, key_text.n);
 }
 
-/* ---- moving bytes ---- */
+struct span link_issuer(void)
+{
+	return span_make(issuer_text.p, issuer_text.n);
+}
+
+/* ---- greeting ---- */
+
+static SSL *link_ssl(struct link *l, struct sim_conn *c, SSL_CTX *of)
+{
+	SSL *ssl = of ? SSL_new(of) : NULL;
+
+	*l = (struct link){.c = c, .tls = of, .ssl = ssl, .out_stop = -1, .out_flip = -1};
+	if (!of)
+		return NULL;
+	SSL_set_bio(ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+	SSL_set_app_data(ssl, l);
+	return ssl;
+}
+
+void link_init_server(struct link *l, struct sim_conn *c, const struct link_greeting *g)
+{
+	SSL *ssl = link_ssl(l, c, servers[g->group][g->cert]);
+
+	l->greeting = *g;
+	SSL_set_accept_state(ssl);
+	if (g->only_12)
+		SSL_set_max_proto_version(ssl, TLS1_2_VERSION);
+	if (g->only_13)
+		SSL_set_min_proto_version(ssl, TLS1_3_VERSION);
+	if (g->no_tickets)
+		SSL_set_options(ssl, SSL_OP_NO_TICKET);
+}
 
 void link_init(struct link *l, struct sim_conn *c, bool tls)
 {
-	SSL *ssl;
+	SSL *ssl = link_ssl(l, c, tls ? ctx : NULL);
 
-	*l = (struct link){.c = c, .tls = tls};
 	if (!tls)
 		return;
-	ssl = SSL_new(ctx);
-	SSL_set_bio(ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
 	SSL_set_connect_state(ssl);
 	if (sim_chance(3000))
 		SSL_set_max_proto_version(ssl, TLS1_2_VERSION);
-	l->ssl = ssl;
 }
 
 void link_offer_h2(struct link *l)
@@ -127,6 +260,34 @@ bool link_chose_h2(const struct link *l)
 	return n == 2 && p[0] == 'h' && p[1] == '2';
 }
 
+bool link_is_13(const struct link *l)
+{
+	return SSL_version(l->ssl) == TLS1_3_VERSION;
+}
+
+bool link_is_resumed(const struct link *l)
+{
+	return SSL_session_reused(l->ssl);
+}
+
+void link_update_key(struct link *l)
+{
+	if (l->ready && link_is_13(l))
+		SSL_key_update(l->ssl, SSL_KEY_UPDATE_REQUESTED);
+}
+
+/* ---- moving bytes ---- */
+
+bool link_is_stopped(const struct link *l)
+{
+	return l->out_stop >= 0 && l->out >= l->out_stop;
+}
+
+bool link_is_spoiled(const struct link *l)
+{
+	return l->tls && (l->out_stop >= 0 || l->out_flip >= 0);
+}
+
 /* Ciphertext out. False: some is left. */
 static bool link_flush(struct link *l)
 {
@@ -138,7 +299,16 @@ static bool link_flush(struct link *l)
 		char part[4096];
 		size_t k = (size_t)MIN_OF(n, (long)sizeof(part)), w;
 
+		if (l->out_stop >= 0)
+			k = MIN_OF(k, (size_t)(l->out_stop - l->out));
+		if (!k)
+			return false;
+		if (l->out_flip >= l->out && l->out_flip < l->out + (int64_t)k)
+			p[l->out_flip - l->out] ^= 0x10;
 		w = sim_conn_write(l->c, p, k);
+		if (l->out_flip >= l->out + (int64_t)w && l->out_flip < l->out + (int64_t)k)
+			p[l->out_flip - l->out] ^= 0x10; /* its turn comes again */
+		l->out += (int64_t)w;
 		if (w)
 			BIO_read(b, part, (int)w);
 		if (w < k)
@@ -231,12 +401,18 @@ ssize_t link_read(struct link *l, void *p, size_t n)
 	}
 }
 
+void link_notify(struct link *l)
+{
+	if (!l->tls || !l->ready)
+		return;
+	ERR_clear_error();
+	SSL_shutdown(l->ssl);
+	link_flush(l);
+}
+
 void link_shutdown(struct link *l)
 {
-	if (l->tls) {
-		SSL_shutdown(l->ssl);
-		link_flush(l);
-	}
+	link_notify(l);
 	sim_conn_shutdown(l->c);
 }
 

@@ -14,7 +14,7 @@ static struct {
 	uint64_t seed, first, worlds, minutes, seconds, jobs, limit_s, failures;
 	bool one, trace, list, quiet, twice, mutants;
 	const char *scenario, *regressions, *mutant;
-} opt = {.worlds = 200, .jobs = 2, .limit_s = 60, .failures = 3, .scenario = "random"};
+} opt = {.worlds = 200, .jobs = 2, .limit_s = 60, .failures = 3, .scenario = "wide"};
 
 static const char usage[] =
 	"sluice-sim: worlds for sluice's worker, from seeds (see doc/simulator.md)\n"

@@ -32,6 +32,8 @@ static int sim_read_file(struct opener *op, struct span path, struct arena *a, s
 		s = link_cert();
 	else if (span_eq(path, SPAN("/conf/sim.key")))
 		s = link_key();
+	else if (span_eq(path, SPAN("/conf/issuer.crt")))
+		s = link_issuer();
 	else
 		return -ENOENT;
 	*text = arena_dup(a, s);

@@ -5,6 +5,8 @@
 #include "client.h"
 #include "random_h2.h"
 
+static bool wide;
+
 static uint64_t draw_size(void)
 {
 	static const unsigned most[] = {1, 10, 1000, 5000, 20000, 70000, 70000, 300000};
@@ -237,6 +239,8 @@ static void draw_client(void)
 		draw_silent(c);
 	} else {
 		c->port = ports[sim_draw(4)];
+		if (wide && sim_chance(2000))
+			c->port = sim_chance(5000) ? PORT_IPV6 : PORT_UNIX;
 		c->http10 = sim_chance(800);
 		c->absolute = sim_chance(500);
 		c->pipeline = !c->http10 && sim_chance(2500);
@@ -297,12 +301,24 @@ static void random_run(bool http2)
 	if (!honest && sim_chance(4000))
 		draw_destructive(&world.o.faults);
 	setup_draw(&world.setup, honest);
+	if (wide) {
+		setup_http2(&world.setup, sim_chance(7000));
+		setup_widen(&world.setup);
+	}
 	for (uint64_t i = 0, n = 1 + sim_draw(sim_chance(7000) ? 12 : 40); i < n; i++)
 		draw_client();
+	if (http2 && !wide)
+		setup_http2(&world.setup, true);
 	if (http2)
 		random_muxes();
 	draw_events();
 	world_run();
+}
+
+void world_wide(void)
+{
+	wide = true;
+	random_run(bytes_key(BYTES_FILE, world.o.seed, 5) & 1);
 }
 
 void world_random(void)

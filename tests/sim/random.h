@@ -2,5 +2,7 @@
 #pragma once
 #include "world.h"
 
-void world_random(void);
+/* New decisions are drawn here only: what seeds of the others mean stays. */
+void world_wide(void);
+void world_random(void);       /* what could be drawn before there was the wide one */
 void world_random_http1(void); /* without clients of HTTP/2 */

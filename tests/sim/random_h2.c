@@ -176,7 +176,6 @@ static void mux_draw(void)
 
 void random_muxes(void)
 {
-	setup_http2(&world.setup, true);
 	for (uint64_t i = 0, n = 1 + sim_draw(sim_chance(7000) ? 4 : 10); i < n; i++)
 		mux_draw();
 }

@@ -3,19 +3,40 @@
 #include <string.h>
 #include "random.h"
 
-static const struct scenario random_scenario = {"random", "everything is drawn from the seed",
-						world_random};
-static const struct scenario http1_scenario = {"http1", "the same with clients of HTTP/1 only",
+static const struct scenario wide_scenario = {"wide", "everything is drawn from the seed",
+					      world_wide};
+static const struct scenario random_scenario = {
+	"random",
+	"the same without TLS to servers, other families of addresses, tunnels of streams",
+	world_random};
+static const struct scenario http1_scenario = {"http1", "that with clients of HTTP/1 only",
 					       world_random_http1};
 
-const struct scenario *const scenarios[] = {
-	&random_scenario,   &http1_scenario,   &scenario_plain,
-	&scenario_continue, &scenario_upgrade, &scenario_cancel,
-	&scenario_early,    &scenario_idle,    &scenario_reload,
-	&scenario_memory,   &scenario_time,    &scenario_connect,
-	&scenario_mux,	    &scenario_still,   &scenario_goaway,
-	&scenario_duplex,   &scenario_early2,  &scenario_refuse,
-	&scenario_length,   &scenario_auth,    NULL};
+const struct scenario *const scenarios[] = {&wide_scenario,
+					    &random_scenario,
+					    &http1_scenario,
+					    &scenario_plain,
+					    &scenario_continue,
+					    &scenario_upgrade,
+					    &scenario_cancel,
+					    &scenario_early,
+					    &scenario_idle,
+					    &scenario_reload,
+					    &scenario_memory,
+					    &scenario_time,
+					    &scenario_connect,
+					    &scenario_mux,
+					    &scenario_still,
+					    &scenario_goaway,
+					    &scenario_duplex,
+					    &scenario_early2,
+					    &scenario_refuse,
+					    &scenario_auth,
+					    &scenario_tls,
+					    &scenario_untrusted,
+					    &scenario_greet,
+					    &scenario_switch,
+					    NULL};
 
 const struct scenario *scenario_find(const char *name)
 {

@@ -3,6 +3,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include "h2_server.h"
+#include "link.h"
+
+/* What may go wrong before a request comes, and with the bytes below it. */
+enum greeting {
+	GREET_WELL,
+	GREET_CUT,	 /* nothing leaves behind some byte: in the handshake, in a record */
+	GREET_CUT_RESET, /* the same, with a reset */
+	GREET_FLIP,	 /* some byte arrives as another */
+	GREET_PLAIN,	 /* it does not know TLS */
+	GREET_ONLY_12,	 /* which the worker may not want */
+	GREET_CLOSE,
+	GREET_HANG,
+	GREET_END
+};
 
 struct sconn_timer {
 	struct sim_timer t;
@@ -11,8 +25,9 @@ struct sconn_timer {
 
 struct sconn {
 	struct sconn *next; /* of all that are open */
-	struct sim_conn *c;
+	struct link link;
 	unsigned group, server;
+	enum greeting greeting;
 	unsigned served; /* requests begun on this connection */
 	/* the request under way */
 	struct ask *ask;
@@ -24,7 +39,7 @@ struct sconn {
 	struct feed tx;
 	size_t step, rstep;
 	unsigned pause_us, rpause_us;
-	bool tx_paused, rx_paused, dead, hung, hooked;
+	bool tx_paused, rx_paused, dead, hung, hooked, leaving;
 	uint64_t spoke_us; /* when it said what nobody had asked; 0: never */
 	int64_t up;	   /* tunnel: bytes from the client */
 	struct sconn_timer tx_timer, rx_timer, idle_timer;
@@ -38,6 +53,7 @@ static struct sconn *sconns;
 static unsigned nsconns;
 static const enum act *script;
 static unsigned nscript;
+bool server_always_greets_badly;
 bool (*server_hook)(struct sconn *s, struct ask *a);
 
 static void sconn_push(struct sconn *s);
@@ -58,34 +74,69 @@ unsigned servers_connected(void)
 	return nsconns + hservers_connected(&streams);
 }
 
-struct sim_conn *sconn_conn(struct sconn *s)
+void servers_note(void)
 {
-	return s->c;
+	for (struct sconn *s = sconns; s; s = s->next)
+		sim_note("server %u.%u: a connection is open: greeting %d%s, %u requests, act "
+			 "%d%s%s%s%s%s%s",
+			 s->group, s->server, s->greeting, s->link.ready ? " done" : "", s->served,
+			 s->act, s->read_all ? ", read" : "", s->answering ? ", answers" : "",
+			 s->answered ? ", answered" : "", s->tunnelled ? ", a tunnel" : "",
+			 s->leaving ? ", leaving" : "", s->hung ? ", hung" : "");
 }
 
-void sconn_end(struct sconn *s, bool reset)
+struct sim_conn *sconn_conn(struct sconn *s)
+{
+	return s->link.c;
+}
+
+/* It is not of the open ones any more. */
+static void sconn_forget(struct sconn *s)
 {
 	struct sconn **at = &sconns;
 
-	if (s->dead)
-		return;
 	s->dead = true;
-	sim_timer_stop(&s->tx_timer.t);
-	sim_timer_stop(&s->rx_timer.t);
-	sim_timer_stop(&s->idle_timer.t);
-	if (s->try && !s->answered) {
-		s->try->cut = true;
-		s->try->bits = s->try->bits ? s->try->bits : NEXT_ERROR;
-	}
-	if (reset)
-		sim_conn_reset(s->c);
-	sim_conn_free(s->c);
-	s->c = NULL;
-	feed_fini(&s->tx);
 	while (*at != s)
 		at = &(*at)->next;
 	*at = s->next;
 	nsconns--;
+}
+
+/* Can somebody tell that the answer ends too early? With TLS, from a missing close_notify. */
+static bool sconn_end_looks_whole(struct sconn *s, bool reset)
+{
+	if (!s->link.tls)
+		return true;
+	if (reset || s->act == ACT_RESET || sim_chance(5000))
+		return false;
+	link_notify(&s->link);
+	return true;
+}
+
+void sconn_end(struct sconn *s, bool reset)
+{
+	if (s->dead)
+		return;
+	sconn_forget(s);
+	sim_timer_stop(&s->tx_timer.t);
+	sim_timer_stop(&s->rx_timer.t);
+	sim_timer_stop(&s->idle_timer.t);
+	if (s->try && !s->answered) {
+		s->try->cut = sconn_end_looks_whole(s, reset);
+		s->try->bits = s->try->bits ? s->try->bits : NEXT_ERROR;
+	}
+	link_close(&s->link, reset);
+	feed_fini(&s->tx);
+}
+
+/* An orderly end: what is left to be sent is sent first, close_notify too. */
+static void sconn_leave(struct sconn *s)
+{
+	if (!s->leaving)
+		link_notify(&s->link);
+	s->leaving = true;
+	if (link_flushed(&s->link))
+		sconn_end(s, false);
 }
 
 void servers_close(void)
@@ -115,7 +166,7 @@ static enum act sconn_draw(struct sconn *s)
 
 static const char *reason_of(int status)
 {
-	return status == 200 ? "OK" : status == 404 ? "Not Found" : "Whatever It Is";
+	return status == 200 ? "OK" : status == 404 ? "Not Found" : REASON_OF_SERVERS;
 }
 
 static int draw_status(void)
@@ -206,6 +257,7 @@ static void answer_clean(struct sconn *s)
 	unsigned nth = ask_try_nth(s->ask, s->try);
 
 	s->try->clean = true;
+	s->try->reason = reason_of(s->try->status);
 	s->try->declared = s->ask->length;
 	s->try->bits = status_bits(s->try->status);
 	answer_interims(s);
@@ -380,7 +432,7 @@ static void sconn_rest(struct sconn *s)
 	if (!s->answered || s->tunnelled)
 		return;
 	if (s->act == ACT_EARLY_CLOSE || (s->closes && s->read_all)) {
-		sconn_end(s, false);
+		sconn_leave(s);
 		return;
 	}
 	if (!s->read_all)
@@ -397,8 +449,6 @@ static void sconn_out(struct sconn *s)
 			s->hung = true;
 			return;
 		}
-		if (s->act == ACT_SHORT_FIN)
-			s->try->cut = true;
 		sconn_end(s, s->act == ACT_SHORT_RESET);
 		return;
 	}
@@ -408,6 +458,19 @@ static void sconn_out(struct sconn *s)
 	sconn_rest(s);
 }
 
+/* Ends it when the bytes below it stop. */
+static bool sconn_is_stopped(struct sconn *s)
+{
+	if (!link_is_stopped(&s->link))
+		return false;
+	if (s->try && !s->answered)
+		s->try->bits = NEXT_ERROR;
+	sim_note("server %u.%u: cut behind byte %lld", s->group, s->server,
+		 (long long)s->link.out_stop);
+	sconn_end(s, s->greeting == GREET_CUT_RESET);
+	return true;
+}
+
 static void sconn_push(struct sconn *s)
 {
 	const char *p;
@@ -415,16 +478,19 @@ static void sconn_push(struct sconn *s)
 	while (!s->dead && s->answering && !s->answered && !s->tx_paused && !s->hung) {
 		size_t n = feed_peek(&s->tx, &p), k;
 
+		if (sconn_is_stopped(s))
+			return;
 		if (!n) {
-			sconn_out(s);
+			if (link_flushed(&s->link))
+				sconn_out(s);
 			return;
 		}
 		if (s->step && n > s->step)
 			n = s->step;
-		k = sim_conn_write(s->c, p, n);
+		k = link_write(&s->link, p, n);
 		feed_take(&s->tx, k);
 		s->try->written += (int64_t)k;
-		if (k < n)
+		if (k < n && !(k && s->link.tls)) /* TLS takes a record at a time */
 			return;
 		if (s->step && s->pause_us && feed_peek(&s->tx, &p)) {
 			s->tx_paused = true;
@@ -446,12 +512,12 @@ static void sconn_idle_timer(struct sim_timer *t)
 	struct sconn *s = SCONN_OF_TIMER(t);
 
 	if (s->act == ACT_SPEAK_IDLE && !s->answering) {
-		sim_conn_write(s->c, words, sizeof(words) - 1);
+		link_write(&s->link, words, sizeof(words) - 1);
 		if (s->try)
 			s->try->written++;
 	}
-	if (s->try && !s->answered) /* in the middle of the next answer, perhaps */
-		s->try->bits |= NEXT_ERROR;
+	if (s->try && !s->answered)
+		s->try->unclear = true; /* another request came before the idle connection closed */
 	sconn_end(s, false);
 }
 
@@ -539,9 +605,32 @@ static struct ask *check_line(struct sconn *s)
 		sim_broken("request", "request %u came as \"%.*s\"", a->id,
 			   SPAN_ARG(head_line(&s->rx)));
 	s->http10 = span_eq(line, SPAN("HTTP/1.0"));
-	if (s->http10 != a->route->http10 || (!s->http10 && !span_eq(line, SPAN("HTTP/1.1"))))
+	if (s->http10 != route_is_http10(&world.setup, a->route) ||
+	    (!s->http10 && !span_eq(line, SPAN("HTTP/1.1"))))
 		sim_broken("request", "request %u came as %.*s", a->id, SPAN_ARG(line));
 	return a;
+}
+
+/* Does a request come over a connection that its route allows? */
+void server_check_tls(const struct link *l, unsigned group, const struct ask *a)
+{
+	const struct route *r = a->route;
+	char name[16];
+	struct span sni;
+
+	if (!l->tls)
+		return;
+	snprintf(name, sizeof(name), "g%u", group);
+	sni = span_of(l->sni);
+	if (r->kind == ROUTE_NAME ? !span_ends(sni, SPAN(".sim")) : !span_eq(sni, span_of(name)))
+		sim_broken("tls", "request %u: the name is \"%.*s\"", a->id, SPAN_ARG(sni));
+	if (r->ssl_verify && l->greeting.cert != CERT_RIGHT)
+		sim_broken("tls", "request %u came though the certificate (%d) is wrong", a->id,
+			   l->greeting.cert);
+	if (r->ssl_only_13 && !link_is_13(l))
+		sim_broken("tls", "request %u came over TLS 1.2", a->id);
+	if (r->ssl_forget && link_is_resumed(l))
+		sim_broken("tls", "request %u came over a session that was kept", a->id);
 }
 
 static void sconn_begin(struct sconn *s)
@@ -550,10 +639,11 @@ static void sconn_begin(struct sconn *s)
 	enum parse_framing framing;
 	struct span v;
 
+	server_check_tls(&s->link, s->group, a);
 	check_fields(s, a);
 	framing = check_framing(s, a);
 	s->ask = a;
-	s->try = ask_try_begin(a, s->group, s->server, s->served == 0);
+	s->try = ask_try_begin(a, s->group, s->server, s->served == 0, link_is_spoiled(&s->link));
 	s->try->crossed =
 		s->spoke_us && sim_now_us() <= s->spoke_us + 3 * world_latency_us() + 5000;
 	s->served++;
@@ -667,16 +757,30 @@ static void sconn_closed(struct sconn *s)
 	sconn_end(s, false);
 }
 
+/* Nothing but the end matters. */
+static void sconn_hear_nothing(struct sconn *s)
+{
+	char p[512];
+	ssize_t n;
+
+	while ((n = sim_conn_read(s->link.c, p, sizeof(p))) > 0) {
+	}
+	if (n < 0)
+		sconn_end(s, false);
+}
+
 static void sconn_pull(struct sconn *s)
 {
 	char p[8192];
 
-	while (!s->dead && !s->rx_paused) {
+	if (s->leaving && !s->dead)
+		sconn_hear_nothing(s);
+	while (!s->dead && !s->rx_paused && !s->leaving) {
 		size_t most = s->rstep ? s->rstep : 1 + (size_t)sim_draw(sizeof(p));
-		ssize_t n = sim_conn_read(s->c, p, most);
+		ssize_t n = link_read(&s->link, p, most);
 
 		if (n == 0)
-			return;
+			break;
 		if (n < 0) {
 			sconn_closed(s);
 			return;
@@ -687,16 +791,115 @@ static void sconn_pull(struct sconn *s)
 			sim_timer_start(&s->rx_timer.t, sim_now_us() + s->rpause_us);
 		}
 	}
+	if (!s->dead && s->link.tls)
+		sconn_is_stopped(s); /* reading answers, too */
 }
+
+/* ---- greeting ---- */
+
+static void sconn_greet_plain(struct sconn *s)
+{
+	static const char words[] = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+
+	sim_conn_write(s->link.c, words, sizeof(words) - 1);
+	sconn_end(s, false);
+}
+
+/* The rest of the connection is another's. */
+static void sconn_becomes_h2(struct sconn *s)
+{
+	sconn_forget(s);
+	feed_fini(&s->tx);
+	hserver_accepted(s->group, s->server, &s->link);
+}
+
+static void sconn_move(struct sconn *s)
+{
+	if (s->greeting == GREET_HANG && !s->dead)
+		sconn_hear_nothing(s);
+	if (s->dead || s->greeting == GREET_HANG)
+		return;
+	if (s->greeting == GREET_PLAIN) {
+		sconn_greet_plain(s);
+		return;
+	}
+	if (s->greeting == GREET_CLOSE || !link_move(&s->link)) {
+		sim_note("server %u.%u: no handshake", s->group, s->server);
+		sconn_end(s, false);
+		return;
+	}
+	if (sconn_is_stopped(s) || !s->link.ready)
+		return;
+	if (s->link.tls && link_chose_h2(&s->link)) {
+		sconn_becomes_h2(s);
+		return;
+	}
+	sconn_pull(s);
+}
+
+static void sconn_draw_greeting(struct sconn *s)
+{
+	const struct server_setup *v = sconn_setup(s);
+
+	if (sim_draw(100) < v->mischief && (server_always_greets_badly || sim_chance(3000)))
+		s->greeting = (enum greeting)sim_draw(GREET_END);
+}
+
+static void sconn_draw_spoil(struct sconn *s)
+{
+	struct link *l = &s->link;
+
+	if (s->greeting == GREET_CUT || s->greeting == GREET_CUT_RESET)
+		l->out_stop = (int64_t)sim_draw(sim_chance(5000) ? 1000 : 30000);
+	if (s->greeting == GREET_FLIP)
+		l->out_flip = (int64_t)sim_draw(sim_chance(5000) ? 1000 : 30000);
+}
+
+static void sconn_greet(struct sconn *s)
+{
+	const struct group_setup *g = &world.setup.groups[s->group];
+	const struct server_setup *v = sconn_setup(s);
+	struct link_greeting how = {
+		.group = s->group, .cert = (enum link_cert)v->cert, .alpn = ALPN_HTTP1};
+	struct sim_conn *c = s->link.c;
+
+	how.no_tickets = sim_chance(2000);
+	how.only_12 = g->honest ? false : sim_chance(2000);
+	how.only_13 = sim_chance(1000);
+	if (g->automatic ? v->chooses_h2 : g->http2)
+		how.alpn = ALPN_H2;
+	sconn_draw_greeting(s);
+	how.only_12 |= s->greeting == GREET_ONLY_12;
+	if (how.only_12)
+		how.only_13 = false;
+	link_init_server(&s->link, c, &how);
+	sconn_draw_spoil(s);
+	sim_note("server %u.%u: greeting %d, certificate %d", s->group, s->server, s->greeting,
+		 how.cert);
+}
+
+/* ---- events ---- */
 
 static void sconn_on_readable(struct sim_conn *c)
 {
-	sconn_pull(sim_conn_owner(c));
+	struct sconn *s = sim_conn_owner(c);
+
+	if (s->link.ready)
+		sconn_pull(s);
+	else
+		sconn_move(s);
 }
 
 static void sconn_on_writable(struct sim_conn *c)
 {
-	sconn_push(sim_conn_owner(c));
+	struct sconn *s = sim_conn_owner(c);
+
+	if (!s->link.ready)
+		sconn_move(s);
+	else if (s->leaving)
+		sconn_leave(s);
+	else
+		sconn_push(s);
 }
 
 static void sconn_on_reset(struct sim_conn *c)
@@ -718,13 +921,16 @@ static void server_accepted(struct sim_listener *l, struct sim_conn *c)
 	struct served_at *at = sim_listener_owner(l);
 	struct sconn *s;
 
-	if (world.setup.groups[at->group].http2) {
-		hserver_accepted(at->group, at->server, c);
+	if (world.setup.groups[at->group].http2 && !world.setup.groups[at->group].tls) {
+		struct link plain;
+
+		link_init(&plain, c, false);
+		hserver_accepted(at->group, at->server, &plain);
 		return;
 	}
 	s = calloc(1, sizeof(*s));
 	BUG_ON(!s);
-	*s = (struct sconn){.c = c, .group = at->group, .server = at->server, .next = sconns};
+	*s = (struct sconn){.group = at->group, .server = at->server, .next = sconns};
 	sconns = s;
 	nsconns++;
 	s->tx_timer = (struct sconn_timer){{.run = sconn_tx_timer}, s};
@@ -733,7 +939,17 @@ static void server_accepted(struct sim_listener *l, struct sim_conn *c)
 	feed_init(&s->tx);
 	parse_init(&s->rx);
 	sim_conn_set(c, &sconn_ops, s);
-	sconn_pull(s);
+	link_init(&s->link, c, false);
+	if (world.setup.groups[at->group].tls)
+		sconn_greet(s);
+	sconn_move(s);
+}
+
+static void server_listen(struct served_at *at, enum family family)
+{
+	struct place p = setup_server_addr(at->group, at->server, family);
+
+	sim_listen(&p.sa, p.len, server_accepted, at);
 }
 
 void servers_start(void)
@@ -742,10 +958,12 @@ void servers_start(void)
 
 	for (unsigned g = 0; g < world.setup.ngroups; g++) {
 		for (unsigned i = 0; i < world.setup.groups[g].nservers; i++) {
-			struct sockaddr_in sa = setup_server_addr(g, i);
+			enum family family = world.setup.groups[g].servers[i].family;
 
 			at[g][i] = (struct served_at){g, i};
-			sim_listen((struct sockaddr *)&sa, sizeof(sa), server_accepted, &at[g][i]);
+			server_listen(&at[g][i], FAMILY_IPV4); /* names lead there */
+			if (family != FAMILY_IPV4)
+				server_listen(&at[g][i], family);
 		}
 	}
 }

@@ -37,8 +37,15 @@ void servers_start(void);
 void server_script(const enum act *acts, unsigned n);
 /* Connections that are open now, and that some answer is being sent on. */
 unsigned servers_connected(void);
+/* Notes those of HTTP/1. */
+void servers_note(void);
 /* Closes everything: the end of a world. */
 void servers_close(void);
+
+/* Mischief begins with the handshake each time, not now and then. */
+extern bool server_always_greets_badly;
+struct link;
+void server_check_tls(const struct link *l, unsigned group, const struct ask *a);
 
 struct sconn;
 /* For scenarios: called when a request's head is here (its ask is known) instead of anything else;

@@ -2,34 +2,69 @@
 #include <stdio.h>
 #include <string.h>
 #include "io/sim.h"
+#include "link.h"
 
 /* ---- addresses ---- */
 
-static struct sockaddr_in setup_addr(unsigned a, unsigned b, unsigned c, unsigned port)
+static struct place place_ipv4(unsigned a, unsigned b, unsigned c, unsigned port)
 {
-	return (struct sockaddr_in){.sin_family = AF_INET,
-				    .sin_port = htons((uint16_t)port),
-				    .sin_addr.s_addr = htonl(10u << 24 | a << 16 | b << 8 | c)};
+	return (struct place){.len = sizeof(struct sockaddr_in),
+			      .in = {.sin_family = AF_INET,
+				     .sin_port = htons((uint16_t)port),
+				     .sin_addr.s_addr = htonl(10u << 24 | a << 16 | b << 8 | c)}};
 }
 
-struct sockaddr_in setup_listen_addr(unsigned port)
+/* 2001:db8::a:b:c */
+static struct place place_ipv6(unsigned a, unsigned b, unsigned c, unsigned port)
 {
-	return setup_addr(0, 0, 1, port);
+	const unsigned words[8] = {0x2001, 0xdb8, 0, 0, 0, a, b, c};
+	struct place p = {.len = sizeof(struct sockaddr_in6),
+			  .in6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)}};
+
+	for (unsigned i = 0; i < 16; i++)
+		p.in6.sin6_addr.s6_addr[i] = (uint8_t)(words[i / 2] >> (i % 2 ? 0 : 8));
+	return p;
 }
 
-struct sockaddr_in setup_server_addr(unsigned group, unsigned server)
+static struct place place_unix(const char *path)
 {
-	return setup_addr(1, group, server + 1, PORT_BACK);
+	struct place p = {.len = sizeof(struct sockaddr_un), .un.sun_family = AF_UNIX};
+
+	snprintf(p.un.sun_path, sizeof(p.un.sun_path), "%s", path);
+	return p;
 }
 
-struct sockaddr_in setup_client_addr(unsigned client)
+struct place setup_listen_addr(unsigned port)
 {
-	return setup_addr(2, client / 250, client % 250 + 1, 0);
+	return port == PORT_IPV6   ? place_ipv6(0, 0, 1, PORT_PLAIN)
+	       : port == PORT_UNIX ? place_unix("/run/sim.sock")
+				   : place_ipv4(0, 0, 1, port);
 }
 
-struct sockaddr_in setup_dns_addr(void)
+struct place setup_server_addr(unsigned group, unsigned server, enum family family)
 {
-	return setup_addr(0, 0, 53, 53);
+	char path[32];
+
+	snprintf(path, sizeof(path), "/run/g%u.%u.sock", group, server);
+	return family == FAMILY_IPV6   ? place_ipv6(1, group, server + 1, PORT_BACK)
+	       : family == FAMILY_UNIX ? place_unix(path)
+				       : place_ipv4(1, group, server + 1, PORT_BACK);
+}
+
+const struct sockaddr *setup_client_addr(unsigned client, unsigned port)
+{
+	static struct place p;
+
+	if (port == PORT_UNIX)
+		return NULL;
+	p = port == PORT_IPV6 ? place_ipv6(2, client / 250, client % 250 + 1, 0)
+			      : place_ipv4(2, client / 250, client % 250 + 1, 0);
+	return &p.sa;
+}
+
+struct place setup_dns_addr(void)
+{
+	return place_ipv4(0, 0, 53, 53);
 }
 
 size_t setup_file_size(unsigned n)
@@ -228,6 +263,39 @@ void setup_http2(struct setup *s, bool draw)
 	s->h2_chunk = DRAW_OF(0, 0, 100, 16384);
 }
 
+static void widen_group(struct setup *s, unsigned nth)
+{
+	struct group_setup *g = &s->groups[nth];
+
+	g->tls = sim_chance(4000);
+	g->automatic = g->tls && sim_chance(4000);
+	if (g->automatic)
+		g->http2 = false;
+	for (unsigned i = 0; i < g->nservers; i++) {
+		struct server_setup *v = &g->servers[i];
+
+		v->family = sim_chance(5000) ? FAMILY_IPV4 : (enum family)sim_draw(3);
+		v->chooses_h2 = sim_chance(5000);
+		if (!g->honest && sim_chance(2000))
+			v->cert = (unsigned)sim_draw(CERT_END);
+	}
+}
+
+void setup_widen(struct setup *s)
+{
+	s->more_listeners = true;
+	s->dns_tcp = sim_chance(5000);
+	for (unsigned i = 0; i < s->ngroups; i++)
+		widen_group(s, i);
+	for (unsigned i = 0; i < s->nroutes; i++) {
+		struct route *r = &s->routes[i];
+
+		r->ssl_verify = sim_chance(5000);
+		r->ssl_forget = sim_chance(2000);
+		r->ssl_only_13 = sim_chance(1500);
+	}
+}
+
 const struct route *route_find_kind(const struct setup *s, enum route_kind kind)
 {
 	for (unsigned i = 0; i < s->nroutes; i++)
@@ -238,14 +306,28 @@ const struct route *route_find_kind(const struct setup *s, enum route_kind kind)
 
 /* ---- the text ---- */
 
+static void print_server_name(unsigned group, unsigned server, enum family family, struct text *out)
+{
+	struct place p = setup_server_addr(group, server, family);
+
+	if (family == FAMILY_UNIX)
+		text_printf(out, "unix:%s", p.un.sun_path);
+	else if (family == FAMILY_IPV6)
+		text_printf(out, "[2001:db8::1:%x:%x]:%u", group, server + 1, PORT_BACK);
+	else
+		text_printf(out, "10.1.%u.%u:%u", group, server + 1, PORT_BACK);
+}
+
 static void print_group(const struct group_setup *g, unsigned nth, struct text *out)
 {
 	text_printf(out, "upstream g%u { %s\n", nth, g->balancer);
 	for (unsigned i = 0; i < g->nservers; i++) {
 		const struct server_setup *v = &g->servers[i];
 
-		text_printf(out, "  server 10.1.%u.%u:%u weight=%u max_fails=%u fail_timeout=2s",
-			    nth, i + 1, PORT_BACK, v->weight, v->max_fails);
+		text_printf(out, "  server ");
+		print_server_name(nth, i, v->family, out);
+		text_printf(out, " weight=%u max_fails=%u fail_timeout=2s", v->weight,
+			    v->max_fails);
 		if (v->max_conns)
 			text_printf(out, " max_conns=%u", v->max_conns);
 		text_printf(out, "%s%s;\n", v->backup ? " backup" : "", v->down ? " down" : "");
@@ -272,9 +354,22 @@ static void print_next(unsigned next, struct text *out)
 
 static const char *route_version(const struct setup *s, const struct route *r)
 {
+	if (r->kind != ROUTE_NAME && s->groups[r->group].automatic)
+		return "auto";
 	if (r->kind != ROUTE_NAME && s->groups[r->group].http2)
 		return "2";
 	return r->http10 ? "1.0" : "1.1";
+}
+
+bool route_is_http10(const struct setup *s, const struct route *r)
+{
+	return strcmp(route_version(s, r), "1.0") == 0;
+}
+
+/* Names lead to the servers of the first group. */
+bool route_is_tls(const struct setup *s, const struct route *r)
+{
+	return s->groups[r->kind == ROUTE_NAME ? 0 : r->group].tls;
 }
 
 static void print_proxy(const struct setup *s, const struct route *r, struct text *out)
@@ -299,31 +394,40 @@ static void print_proxy(const struct setup *s, const struct route *r, struct tex
 		text_printf(out, "  proxy_ignore_client_abort on;\n");
 	if (r->limit_rate)
 		text_printf(out, "  proxy_limit_rate %u;\n", r->limit_rate);
+	if (!route_is_tls(s, r))
+		return;
+	text_printf(out, "  proxy_ssl_session_reuse %s; proxy_ssl_protocols%s TLSv1.3;\n",
+		    r->ssl_forget ? "off" : "on", r->ssl_only_13 ? "" : " TLSv1.2");
+	if (r->ssl_verify)
+		text_printf(out, "  proxy_ssl_verify on; "
+				 "proxy_ssl_trusted_certificate /conf/issuer.crt;\n");
 }
 
 static void print_route(const struct setup *s, const struct route *r, struct text *out)
 {
+	const char *scheme = route_is_tls(s, r) ? "https" : "http";
+
 	text_printf(out, " location %s {\n", r->prefix);
 	switch (r->kind) {
 	case ROUTE_PROXY:
 		print_proxy(s, r, out);
-		text_printf(out, "  proxy_set_header Connection \"\"; proxy_pass http://g%u;\n",
-			    r->group);
+		text_printf(out, "  proxy_set_header Connection \"\"; proxy_pass %s://g%u;\n",
+			    scheme, r->group);
 		break;
 	case ROUTE_UPGRADE:
 		print_proxy(s, r, out);
 		text_printf(out,
 			    "  proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "
 			    "upgrade;\n"
-			    "  proxy_pass http://g%u;\n",
-			    r->group);
+			    "  proxy_pass %s://g%u;\n",
+			    scheme, r->group);
 		break;
 	case ROUTE_NAME:
 		print_proxy(s, r, out);
 		text_printf(out,
 			    "  resolver 10.0.0.53 valid=3s ipv6=off; resolver_timeout 1s;\n"
-			    "  proxy_set_header Connection \"\"; proxy_pass http://$arg_host:%u;\n",
-			    PORT_BACK);
+			    "  proxy_set_header Connection \"\"; proxy_pass %s://$arg_host:%u;\n",
+			    scheme, PORT_BACK);
 		break;
 	case ROUTE_RETURN:
 		text_printf(out, "  add_header X-Id $http_x_id; add_header X-Try 0;\n"
@@ -344,6 +448,9 @@ static void print_listen(const struct setup *s, struct text *out)
 	text_printf(out, " listen 10.0.0.1:%u%s;\n", PORT_PLAIN, more);
 	if (s->proxy_protocol)
 		text_printf(out, " listen 10.0.0.1:%u proxy_protocol%s;\n", PORT_PROXY, more);
+	if (s->more_listeners)
+		text_printf(out, " listen [2001:db8::1]:%u%s; listen unix:/run/sim.sock;\n",
+			    PORT_PLAIN, more);
 	if (s->tls)
 		text_printf(out,
 			    " listen 10.0.0.1:%u ssl%s;\n"

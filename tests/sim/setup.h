@@ -2,6 +2,7 @@
  * worker reads, made from them. */
 #pragma once
 #include <netinet/in.h>
+#include <sys/un.h>
 #include "bytes.h"
 #include "http/fail.h"
 
@@ -9,10 +10,15 @@
 #define SERVERS_MAX 4 /* of a group */
 #define ROUTES_MAX  16
 
+enum family { FAMILY_IPV4, FAMILY_IPV6, FAMILY_UNIX };
+
 struct server_setup {
 	unsigned weight, max_fails, max_conns;
 	bool backup, down;
 	unsigned mischief; /* of 100 requests, how many are answered badly */
+	enum family family;
+	unsigned cert;	 /* with TLS: enum link_cert */
+	bool chooses_h2; /* of an `automatic` group */
 };
 
 struct group_setup {
@@ -21,6 +27,8 @@ struct group_setup {
 	const char *balancer; /* "" or a directive */
 	unsigned keepalive;   /* 0: none */
 	bool http2;	      /* its servers speak that; not of routes that upgrade */
+	bool tls;	      /* its servers are reached with https:// */
+	bool automatic;	      /* with TLS: proxy_http_version auto, each server chooses */
 	bool honest;	      /* no server of it does mischief, none is limited: every request that
 				 nothing else disturbs must be answered */
 };
@@ -38,6 +46,8 @@ struct route {
 	unsigned buffer_size, buffers, body_buffer;
 	unsigned temp_max;
 	unsigned limit_rate;
+	/* with TLS */
+	bool ssl_verify, ssl_forget /* proxy_ssl_session_reuse off */, ssl_only_13;
 };
 
 struct setup {
@@ -51,6 +61,8 @@ struct setup {
 	bool auth;	   /* who asks must have a password: setup_user */
 	unsigned body_max; /* client_max_body_size; 0: none */
 	unsigned head_buffer;
+	bool more_listeners; /* PORT_IPV6, PORT_UNIX */
+	bool dns_tcp;	     /* the name server listens there too */
 	bool http2;
 	unsigned h2_streams, h2_preread, h2_recv, h2_chunk; /* 0: as by default */
 	struct group_setup groups[GROUPS_MAX];
@@ -66,8 +78,12 @@ void setup_plain(struct setup *s);
 void setup_draw(struct setup *s, bool honest);
 /* What clients of HTTP/2 need; by default, or drawn. */
 void setup_http2(struct setup *s, bool draw);
+/* Everything that worlds learned later, drawn: TLS to servers, other addresses. */
+void setup_widen(struct setup *s);
 /* The text. generation: goes into a header of answers of our own, so that reloads differ. */
 void setup_print(const struct setup *s, unsigned generation, struct text *out);
+bool route_is_http10(const struct setup *s, const struct route *r);
+bool route_is_tls(const struct setup *s, const struct route *r);
 const struct route *route_find_kind(const struct setup *s, enum route_kind kind);
 
 #define USERS 24
@@ -81,8 +97,20 @@ size_t setup_file_size(unsigned n);
 #define PORT_PLAIN 80
 #define PORT_TLS   443
 #define PORT_PROXY 81 /* PROXY protocol */
+#define PORT_IPV6  6  /* port 80 of an IPv6 address */
+#define PORT_UNIX  1  /* no port at all */
 #define PORT_BACK  8000
-struct sockaddr_in setup_listen_addr(unsigned port);
-struct sockaddr_in setup_server_addr(unsigned group, unsigned server);
-struct sockaddr_in setup_client_addr(unsigned client);
-struct sockaddr_in setup_dns_addr(void);
+struct place {
+	socklen_t len;
+	union {
+		struct sockaddr sa;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+		struct sockaddr_un un;
+	};
+};
+struct place setup_listen_addr(unsigned port);
+struct place setup_server_addr(unsigned group, unsigned server, enum family family);
+/* Where a client of that listener is; NULL: it has no address. */
+const struct sockaddr *setup_client_addr(unsigned client, unsigned port);
+struct place setup_dns_addr(void);

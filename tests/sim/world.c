@@ -342,6 +342,7 @@ static void check_rest(void)
 			   (unsigned long long)k.active, (unsigned long long)k.reading,
 			   (unsigned long long)k.writing, (unsigned long long)k.waiting);
 	peers_each(peer_at_rest, NULL);
+	servers_note();
 	if (servers_connected())
 		sim_broken("connection", "%u connections to servers are open at rest",
 			   servers_connected());

@@ -13,7 +13,7 @@ struct scenario {
 	const char *what; /* one sentence */
 	void (*run)(void);
 };
-extern const struct scenario *const scenarios[]; /* ends with NULL; the first one is "random" */
+extern const struct scenario *const scenarios[]; /* ends with NULL; the first one is "wide" */
 const struct scenario *scenario_find(const char *name);
 
 enum world_end { END_CALM, END_BUSY, END_HURRY };
