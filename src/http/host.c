@@ -1,5 +1,6 @@
 /* Authorities: host[:port] (RFC 3986 3.2.2). */
 #include <arpa/inet.h>
+#include <string.h>
 #include "base/bug.h"
 #include "http/uri.h"
 
@@ -57,7 +58,12 @@ static size_t reg_name_len(struct span s)
 	return i == 1 && s.p[0] == '.' ? 0 : i;
 }
 
-bool host_is_valid(struct span authority, size_t *host_len, int *port)
+struct authority {
+	size_t host_len;
+	int port;
+};
+
+static bool authority_split(struct span authority, struct authority *out)
 {
 	size_t n = authority.n && authority.p[0] == '[' ? ip6_literal_len(authority)
 							: reg_name_len(authority);
@@ -68,10 +74,33 @@ bool host_is_valid(struct span authority, size_t *host_len, int *port)
 		return false;
 	if (digits.n && !span_to_u64(digits, PORT_MAX, &v))
 		return false;
+	*out = (struct authority){n, digits.n ? (int)v : -1};
+	return true;
+}
+
+bool host_is_valid(struct span authority, size_t *host_len, int *port)
+{
+	/* The one that was valid last: most requests repeat it. */
+	static _Thread_local struct {
+		char text[64];
+		size_t n; /* 0: none */
+		struct authority parts;
+	} last;
+	struct authority a;
+
+	if (authority.n && authority.n == last.n && !memcmp(authority.p, last.text, last.n)) {
+		a = last.parts;
+	} else if (!authority_split(authority, &a)) {
+		return false;
+	} else if (authority.n <= sizeof(last.text)) {
+		memcpy(last.text, authority.p, authority.n);
+		last.n = authority.n;
+		last.parts = a;
+	}
 	if (host_len)
-		*host_len = n;
+		*host_len = a.host_len;
 	if (port)
-		*port = digits.n ? (int)v : -1;
+		*port = a.port;
 	return true;
 }
 

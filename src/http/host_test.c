@@ -82,6 +82,31 @@ static void a_zero_byte_is_no_host(void **state)
 	assert_false(host_is_valid(SPAN("[::1\0]"), NULL, NULL));
 }
 
+/* What is said of one that came before is what was said then, and never of another. */
+static void hosts_that_come_again(void **state)
+{
+	static char longest[66];
+	size_t n;
+	int port;
+
+	memset(longest, 'a', sizeof(longest));
+	for (int i = 0; i < 3; i++) {
+		assert_true(host_is_valid(SPAN("a.example:81"), &n, &port));
+		assert_int_equal(n, 9);
+		assert_int_equal(port, 81);
+		assert_true(host_is_valid(SPAN("a.example:82"), &n, &port));
+		assert_int_equal(port, 82);
+		assert_true(host_is_valid(SPAN("a.example"), &n, &port));
+		assert_int_equal(port, -1);
+		assert_false(host_is_valid(SPAN("a.exampl/"), &n, &port));
+		assert_false(host_is_valid(SPAN(""), &n, &port));
+		for (size_t len = 62; len <= sizeof(longest); len++) {
+			assert_true(host_is_valid(span_make(longest, len), &n, &port));
+			assert_int_equal(n, len);
+		}
+	}
+}
+
 static void urls(void **state)
 {
 	static const struct {
@@ -120,6 +145,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(hosts),
 		cmocka_unit_test(a_zero_byte_is_no_host),
+		cmocka_unit_test(hosts_that_come_again),
 		cmocka_unit_test(urls),
 	};
 

@@ -18,6 +18,8 @@ struct thread {
 static struct thread threads[THREADS_MAX];
 static unsigned nthreads;
 static const struct settings *settings; /* of the start */
+/* Held until it is known how many threads there are: then the barrier can be made. */
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
 static pthread_barrier_t together;
 static atomic_bool failed;
 
@@ -53,6 +55,8 @@ static void *thread_main(void *arg)
 		log_msg(NULL, LOG_EMERG, -r, "thread %u could not start", t->index);
 		failed = true;
 	}
+	pthread_mutex_lock(&gate);
+	pthread_mutex_unlock(&gate);
 	sys->barrier_wait(&together);
 	if (!failed) {
 		io_loop_run();
@@ -63,8 +67,7 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-/* The barrier waits for as many as were really started: those that could not be are counted by us.
- */
+/* How many there are then, the first one included. */
 static unsigned create_all(unsigned n)
 {
 	for (unsigned i = 1; i < n; i++) {
@@ -88,22 +91,21 @@ int threads_start(const struct settings *s, unsigned n)
 	settings = s;
 	offload_begin = process_any_processor;
 	nthreads = n;
+	failed = false;
 	threads[0].index = 0;
 	r = thread_init(&threads[0]);
 	if (r < 0)
 		return r;
-	sys->barrier_init(&together, n);
+	pthread_mutex_lock(&gate);
 	created = create_all(n);
-	if (created < n) {
-		/* The ones that run wait for company that will not come: the process ends instead.
-		 */
-		thread_fini();
-		return -EAGAIN;
-	}
+	if (created < n)
+		failed = true;
+	sys->barrier_init(&together, created);
+	pthread_mutex_unlock(&gate);
 	sys->barrier_wait(&together);
 	if (!failed)
 		return 0;
-	for (unsigned i = 1; i < n; i++)
+	for (unsigned i = 1; i < created; i++)
 		sys->thread_join(threads[i].id);
 	thread_fini();
 	return -EAGAIN;

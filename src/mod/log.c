@@ -13,7 +13,6 @@
 #define ACCESS_LOG  "logs/access.log"
 #define GZIP_BUFFER 65536
 #define BUFFER_MAX  (64 << 20)
-#define PATH_SIZE   4096
 
 struct access_log {
 	struct log_file file;
@@ -314,15 +313,13 @@ static bool root_exists(struct req *r)
 static void log_to_path(struct req *r, const struct access_log *a, const struct log_conf *conf)
 {
 	struct span path;
-	char name[PATH_SIZE];
 	int rc = -EINVAL;
 
 	if (!root_exists(r))
 		return;
-	path = tmpl_eval(a->path, &r->vars);
-	if (!r->vars.failed && path.n && !path_climbs(path) &&
-	    span_to_cstr(path, name, sizeof(name)))
-		rc = log_path_write(name, span_make(line.p, line.n), &conf->cache,
+	path = tmpl_eval_cstr(a->path, &r->vars);
+	if (!r->vars.failed && path.n && !path_climbs(path))
+		rc = log_path_write(path.p, span_make(line.p, line.n), &conf->cache,
 				    r->snapshot->generation);
 	if (rc < 0)
 		req_log(r, LOG_CRIT, -rc, "open() \"%.*s\" failed while logging request",

@@ -103,6 +103,22 @@ static int on_header(nghttp2_session *s, const nghttp2_frame *frame, const uint8
 	return 0;
 }
 
+/* False: no memory for so many more bytes. */
+static bool stream_room(struct h2_stream *st, size_t n)
+{
+	struct inbuf *in = &st->in;
+
+	return in->cap - in->end >= n ||
+	       inbuf_reserve(in, MAX_OF(inbuf_len(in) + n, (size_t)in->cap * 2), NULL) ||
+	       inbuf_reserve(in, inbuf_len(in) + n, NULL);
+}
+
+static void stream_store(struct h2_stream *st, const void *p, size_t n)
+{
+	memcpy(st->in.p + st->in.end, p, n);
+	st->in.end += (uint32_t)n;
+}
+
 /* All of the response is here, as far as the server is concerned. */
 static void stream_ended(struct h2_stream *st)
 {
@@ -110,6 +126,13 @@ static void stream_ended(struct h2_stream *st)
 		stream_refuse(st, FAIL_UPSTREAM_TRUNCATED, NGHTTP2_PROTOCOL_ERROR);
 		return;
 	}
+	if (st->held_back && !stream_room(st, 1)) {
+		stream_refuse(st, FAIL_NO_MEMORY, NGHTTP2_INTERNAL_ERROR);
+		return;
+	}
+	if (st->held_back)
+		stream_store(st, &st->last, 1);
+	st->held_back = false;
 	st->ended = true;
 	stream_arrived(st);
 }
@@ -184,17 +207,21 @@ static int on_frame_recv(nghttp2_session *s, const nghttp2_frame *frame, void *a
 	return 0;
 }
 
-static bool stream_store(struct h2_stream *st, const void *p, size_t n)
+/* Whether no more comes than was announced is not known before the stream's end; what turns out to
+ * be malformed must not have been passed on as a whole (RFC 9113 8.1.1). So the last byte waits. */
+static void stream_data(struct h2_stream *st, const uint8_t *p, size_t n)
 {
-	struct inbuf *in = &st->in;
-
-	if (in->cap - in->end < n &&
-	    !inbuf_reserve(in, MAX_OF(inbuf_len(in) + n, (size_t)in->cap * 2), NULL) &&
-	    !inbuf_reserve(in, inbuf_len(in) + n, NULL))
-		return false;
-	memcpy(in->p + in->end, p, n);
-	in->end += (uint32_t)n;
-	return true;
+	if (!stream_room(st, n)) {
+		stream_refuse(st, FAIL_NO_MEMORY, NGHTTP2_INTERNAL_ERROR);
+		return;
+	}
+	if (n && st->arrived == st->announced) {
+		st->held_back = true;
+		st->last = p[--n];
+	}
+	if (n)
+		stream_store(st, p, n);
+	stream_arrived(st);
 }
 
 static int on_data(nghttp2_session *s, uint8_t flags, int32_t id, const uint8_t *p, size_t n,
@@ -210,10 +237,8 @@ static int on_data(nghttp2_session *s, uint8_t flags, int32_t id, const uint8_t 
 	st->arrived += (int64_t)n;
 	if (!st->head_done || st->bodiless || (st->announced >= 0 && st->arrived > st->announced))
 		stream_refuse(st, FAIL_UPSTREAM_H2, NGHTTP2_PROTOCOL_ERROR);
-	else if (!stream_store(st, p, n))
-		stream_refuse(st, FAIL_NO_MEMORY, NGHTTP2_INTERNAL_ERROR);
 	else
-		stream_arrived(st);
+		stream_data(st, p, n);
 	return 0;
 }
 
@@ -232,9 +257,11 @@ static int on_stream_close(nghttp2_session *s, int32_t id, uint32_t code, void *
 		atomic_store_explicit(&c->u->peer->http1_until_ms, io_now_ms() + H2_HTTP1_MS,
 				      memory_order_relaxed);
 		h2_stream_detach(st, FAIL_UPSTREAM_HTTP1);
-	} else if (code == NGHTTP2_REFUSED_STREAM) {
+	} else if (code == NGHTTP2_REFUSED_STREAM && !st->head_done && !st->interims) {
 		/* It has as many as it wants, whatever it announced. */
 		c->limit = MIN_OF(c->limit, MAX_OF(c->nstreams - 1, 1u));
+		h2_stream_detach(st, FAIL_UPSTREAM_REFUSED);
+	} else if (!st->head_sent) { /* nor what came too late for a connection that ends */
 		h2_stream_detach(st, FAIL_UPSTREAM_REFUSED);
 	} else {
 		h2_stream_detach(st, st->head_done ? FAIL_UPSTREAM_TRUNCATED : FAIL_UPSTREAM_RESET);

@@ -35,12 +35,14 @@ struct h2_stream {
 	struct h2_head head;
 	struct hdrs trailers;
 	unsigned interims;
-	bool head_done;	     /* *resp is complete */
-	bool bodiless;	     /* its status, or a HEAD, says so */
-	bool ended;	     /* and so is the rest */
-	enum fail fail;	     /* FAIL_OK: well up to now. Otherwise nothing more will come */
-	struct inbuf in;     /* body that nobody has taken yet */
-	int64_t arrived;     /* bytes of body */
+	bool head_done;	 /* *resp is complete */
+	bool bodiless;	 /* its status, or a HEAD, says so */
+	bool ended;	 /* and so is the rest */
+	enum fail fail;	 /* FAIL_OK: well up to now. Otherwise nothing more will come */
+	struct inbuf in; /* body that nobody has taken yet */
+	int64_t arrived; /* bytes of body */
+	bool held_back;	 /* the last one of those announced is not in `in` yet */
+	uint8_t last;
 	int64_t announced;   /* content-length; -1: none */
 	uint64_t arrived_ms; /* when anything came last */
 	uint64_t sent_ms;    /* when some of the request went out last; 0: never */

@@ -197,7 +197,9 @@ static char *add_status(char *p, const struct resp *resp)
 	struct span reason = resp->reason.n ? resp->reason : http_reason(resp->status);
 
 	p = add(p, SPAN("HTTP/1.1 "));
-	p = add_number(p, (uint64_t)resp->status);
+	*p++ = (char)('0' + resp->status / 100 % 10);
+	*p++ = (char)('0' + resp->status / 10 % 10);
+	*p++ = (char)('0' + resp->status % 10);
 	*p++ = ' ';
 	p = add(p, reason);
 	return add(p, SPAN("\r\n"));

@@ -2,6 +2,7 @@
 #include "serve/h2_conn.h"
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include "base/page.h"
 #include "base/pool.h"
 #include "serve/h2_conf.h"
@@ -122,8 +123,7 @@ static nghttp2_option *options_new(void)
 	nghttp2_option_set_no_auto_window_update(o, 1);
 	nghttp2_option_set_no_http_messaging(o, 1); /* h2_head looks at them */
 	nghttp2_option_set_no_closed_streams(o, 1);
-	/* PRIORITY_UPDATE too: nghttp2 (1.52) makes a stream of one that comes before its request,
-	 * and never counts that among the open ones: behind a GOAWAY it would not be answered. */
+	/* PRIORITY_UPDATE too: h2_priority.c */
 	for (int type = NGHTTP2_CONTINUATION + 1; type < 256; type++)
 		nghttp2_option_set_user_recv_extension_type(o, (uint8_t)type);
 	/* Ours counts resets together with the rest. */
@@ -200,6 +200,7 @@ static struct h2_conn *h2_conn_new(struct conn *c, struct http_port *port)
 	h->recv_window = (uint32_t)MIN_OF(conf->recv_buffer_size, (int64_t)INBUF_MAX);
 	h->extended_connect = conf->extended_connect;
 	h->glitch_ms = h->idle_ms = h->head_ms = io_now_ms();
+	h2_scan_init(&h->scan);
 	if (session_new(h) != 0 || session_greet(h, conf_get(scope, &core_srv_mod)) != 0) {
 		nghttp2_session_del(h->session);
 		mem_free(h);
@@ -218,6 +219,7 @@ void h2_conn_free(struct conn *c)
 	list_del(&h->end.link);
 	nghttp2_session_del(h->session);
 	inbuf_free(&h->out);
+	h2_priority_free(h);
 	mem_free(h);
 	c->h2 = NULL;
 }
@@ -359,15 +361,27 @@ void h2_conn_noticed(struct h2_conn *h)
 	h2_conn_last_call(h);
 }
 
-/* Out of order: a GOAWAY with the reason, and no more. */
-static void h2_conn_terminate(struct h2_conn *h, uint32_t error, enum fail f)
+bool h2_conn_blame(struct h2_conn *h, uint32_t error, struct span words)
 {
+	char text[160];
+
 	if (h->terminated)
-		return;
+		return false;
 	h->terminated = true;
-	fail_count(f);
-	conn_log(h->conn, LOG_INFO, "HTTP/2 connection ended: ", h2_code_name(error));
-	nghttp2_session_terminate_session(h->session, error);
+	h->error = error;
+	fail_count(error == NGHTTP2_ENHANCE_YOUR_CALM ? FAIL_CLIENT_GLITCHES
+						      : FAIL_CLIENT_H2_PROTOCOL);
+	snprintf(text, sizeof(text), "%.*s%s%.*s", SPAN_ARG(h2_code_name(error)),
+		 words.n ? ": " : "", SPAN_ARG(words));
+	conn_log(h->conn, LOG_INFO, "HTTP/2 connection ended: ", span_of(text));
+	return true;
+}
+
+/* Out of order: a GOAWAY with the reason, and no more. */
+static void h2_conn_terminate(struct h2_conn *h, uint32_t error)
+{
+	if (h2_conn_blame(h, error, SPAN("")))
+		nghttp2_session_terminate_session(h->session, error);
 }
 
 void h2_conn_drain(struct conn *c)
@@ -493,21 +507,45 @@ static void start_streams(struct h2_conn *h)
 static void feed_failed(struct h2_conn *h, ssize_t rc)
 {
 	if (h->error)
-		h2_conn_terminate(h, h->error, FAIL_CLIENT_GLITCHES);
+		h2_conn_terminate(h, h->error);
 	else if (rc == NGHTTP2_ERR_BAD_CLIENT_MAGIC)
-		h2_conn_terminate(h, NGHTTP2_PROTOCOL_ERROR, FAIL_CLIENT_H2_PROTOCOL);
+		h2_conn_terminate(h, NGHTTP2_PROTOCOL_ERROR);
 	else if (rc == NGHTTP2_ERR_FLOODED || rc == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS)
-		h2_conn_terminate(h, NGHTTP2_ENHANCE_YOUR_CALM, FAIL_CLIENT_GLITCHES);
+		h2_conn_terminate(h, NGHTTP2_ENHANCE_YOUR_CALM);
 	else
-		h2_conn_terminate(h, NGHTTP2_INTERNAL_ERROR, FAIL_CLIENT_H2_PROTOCOL);
+		h2_conn_terminate(h, NGHTTP2_INTERNAL_ERROR);
 }
 
-static void h2_conn_feed(struct h2_conn *h, const void *p, size_t n)
+static bool feed_part(struct h2_conn *h, const uint8_t *p, size_t n)
 {
-	ssize_t used = nghttp2_session_mem_recv(h->session, p, n);
+	ssize_t used = n ? nghttp2_session_mem_recv(h->session, p, n) : 0;
 
 	if (used < 0)
 		feed_failed(h, used);
+	return used >= 0;
+}
+
+/* In one part, unless a frame is in doubt. */
+static void h2_conn_feed(struct h2_conn *h, const uint8_t *p, size_t n)
+{
+	size_t at = 0, fed = 0;
+	uint32_t error = NGHTTP2_NO_ERROR;
+	bool doubt, ok = true;
+
+	while (at < n && ok) {
+		at += h2_scan(h, p + at, n - at, &doubt);
+		if (!doubt)
+			break;
+		ok = feed_part(h, p + fed, at - 1 - fed);
+		fed = at - 1;
+		error = ok ? h2_scan_verdict(h) : NGHTTP2_NO_ERROR;
+		ok = ok && error == NGHTTP2_NO_ERROR;
+	}
+	if (error != NGHTTP2_NO_ERROR)
+		h2_conn_terminate(h, error);
+	else if (ok)
+		(void)feed_part(h, p + fed, n - fed);
+	h->scan.ended = 0;
 	start_streams(h);
 }
 
@@ -540,7 +578,7 @@ static void h2_conn_read(struct h2_conn *h)
 			h2_conn_die(h);
 			return;
 		}
-		h2_conn_feed(h, read_room, (size_t)n);
+		h2_conn_feed(h, (const uint8_t *)read_room, (size_t)n);
 	}
 }
 
@@ -564,6 +602,16 @@ static bool h2_conn_done(struct h2_conn *h)
 	return !h->nstreams && !inbuf_len(&h->out) &&
 	       (h->phase == H2_LEAVING || (!nghttp2_session_want_read(h->session) &&
 					   !nghttp2_session_want_write(h->session)));
+}
+
+/* The client has said GOAWAY and all that it asked for is done: it gets one too. */
+static void h2_conn_goodbye(struct h2_conn *h)
+{
+	if (h->phase != H2_OPEN || h->nstreams || h->terminated ||
+	    nghttp2_session_want_read(h->session))
+		return;
+	h->phase = H2_NOTICED;
+	h2_conn_last_call(h);
 }
 
 /* Memory that only moving bytes need. */
@@ -596,9 +644,10 @@ static void h2_conn_end(struct io_turn_end *e)
 	struct conn *c = h->conn;
 
 	if (h->error)
-		h2_conn_terminate(h, h->error, FAIL_CLIENT_GLITCHES);
+		h2_conn_terminate(h, h->error);
 	if (h->phase == H2_OPEN && !conn_port(c))
 		h2_conn_leave(h);
+	h2_conn_goodbye(h);
 	if (h->phase != H2_DEAD) {
 		if (!h->blocked)
 			h2_conn_pump(h);
@@ -608,12 +657,15 @@ static void h2_conn_end(struct io_turn_end *e)
 	list_del(&h->end.link);
 	/* An error of the connection takes its streams along. */
 	if (h->phase != H2_DEAD && h->nstreams && !nghttp2_session_want_read(h->session) &&
-	    (h->phase != H2_LEAVING || h->terminated) && h2_conn_has_open(h))
+	    (h->phase != H2_LEAVING || h->terminated) && h2_conn_has_open(h)) {
+		h->linger = !inbuf_len(&h->out);
 		h2_conn_die(h);
+	}
 	list_del(&h->end.link);
 	if (h->phase == H2_DEAD ? !h->nstreams : h2_conn_done(h)) {
 		/* Whoever had to be stopped is not listened to any longer. */
-		bool linger = h->phase != H2_DEAD && !h->terminated;
+		bool linger =
+			(h->phase != H2_DEAD || h->linger) && h->error != NGHTTP2_ENHANCE_YOUR_CALM;
 
 		timer_stop(&co_sched.wheel, &c->timer);
 		c->stream.io.parked_writes = false;
@@ -647,7 +699,7 @@ void h2_conn_start(struct conn *c)
 	if (conns_draining())
 		h2_conn_leave(c->h2);
 	if (inbuf_len(&c->in))
-		h2_conn_feed(c->h2, c->in.p + c->in.start, inbuf_len(&c->in));
+		h2_conn_feed(c->h2, (const uint8_t *)c->in.p + c->in.start, inbuf_len(&c->in));
 	inbuf_free(&c->in);
 	h2_conn_read(c->h2);
 	h2_conn_touch(c->h2);

@@ -27,6 +27,30 @@ enum h2_phase {
 };
 
 #define H2_UPDATE_MAX 36 /* bytes of a PRIORITY_UPDATE that are looked at */
+#define H2_FRAME_HEAD 9	 /* bytes in front of a frame */
+
+/* Where in the input we are, and what is known of the streams' numbers. */
+struct h2_scan {
+	uint32_t left;		   /* bytes until the next frame */
+	uint32_t len, id;	   /* of the frame whose head was last complete */
+	uint32_t next_id;	   /* the lowest number that was not used yet */
+	uint32_t gap_from, gap_to; /* numbers that were last passed over; gap_to 0: none */
+	uint32_t cut_id;	   /* the highest that we ended: more of it may be on its way */
+	uint64_t ended; /* what the client has ended since nghttp2 was fed (a bit is shared) */
+	uint8_t have, type, flags;
+	uint8_t head[H2_FRAME_HEAD];
+};
+
+/* Priorities of streams that are not open yet (RFC 9218 7.1), in no order. */
+struct h2_early_item {
+	uint32_t id;
+	uint8_t urgency;
+	bool incremental;
+};
+struct h2_early {
+	struct h2_early_item *v; /* NULL: none */
+	uint32_t n, cap;
+};
 
 struct h2_conn {
 	struct conn *conn;
@@ -46,20 +70,23 @@ struct h2_conn {
 	uint32_t glitches, max_glitches; /* max 0: no limit */
 	uint32_t window, recv_window;	 /* of a stream: at first, and when its body is read */
 	uint32_t error;			 /* a receive callback wants to end the connection so */
-	void *table;			 /* of nghttp2's memory: a page (base/page.h) */
-	uint8_t phase;			 /* enum h2_phase */
-	bool blocked;			 /* the socket is full */
-	bool terminated;		 /* a GOAWAY with the reason is on its way */
-	bool more;			 /* there may be input that was not read: next turn */
-	bool has_frame_room; /* of nghttp2's memory: the thread's frame buffer is lent */
-	bool forgotten;	     /* the table's memory was given back since the last stream */
-	bool waiting;	     /* counted as such */
+	uint32_t queued; /* frames that waited to be sent when a SETTINGS frame began */
+	struct h2_scan scan;
+	struct h2_early early; /* priorities that came before their requests */
+	void *table;	       /* of nghttp2's memory: a page (base/page.h) */
+	uint8_t phase;	       /* enum h2_phase */
+	bool blocked;	       /* the socket is full */
+	bool terminated;       /* a GOAWAY with the reason is on its way */
+	bool linger;	       /* and has left: the client may read it */
+	bool more;	       /* there may be input that was not read: next turn */
+	bool has_frame_room;   /* of nghttp2's memory: the thread's frame buffer is lent */
+	bool forgotten;	       /* the table's memory was given back since the last stream */
+	bool waiting;	       /* counted as such */
 	bool extended_connect;
 	uint8_t update_len; /* of a PRIORITY_UPDATE that is being received */
 	char update[H2_UPDATE_MAX];
 };
 
-#define H2_FRAME_HEAD 9 /* bytes in front of a frame */
 /* Bytes of output that are gathered before the socket is written; with one frame more they mostly
  * fit the room. */
 #define H2_OUT_FULL (48 * 1024)
@@ -86,6 +113,9 @@ static inline bool h2_conn_full(const struct h2_conn *h)
 void h2_conn_die(struct h2_conn *h);
 /* Age, number of requests, or shutdown: two GOAWAYs (RFC 9113 6.8), then the end. */
 void h2_conn_leave(struct h2_conn *h);
+/* The connection ends because the client did something wrong: counted and logged, once. words: what
+ * it was, may be empty. False: it was known already. */
+bool h2_conn_blame(struct h2_conn *h, uint32_t error, struct span words);
 /* The client has acknowledged what was sent with the first GOAWAY. */
 void h2_conn_noticed(struct h2_conn *h);
 /* At the end of a thread. */
@@ -98,3 +128,26 @@ const nghttp2_session_callbacks *h2_callbacks(void);
 /* Puts n on the account. True: too much, and `error` is set: the turn ends with
  * ENHANCE_YOUR_CALM. */
 bool h2_glitch(struct h2_conn *h, unsigned n);
+
+/* ---- h2_check.c: what nghttp2 lets pass though RFC 9113 says "MUST treat as an error" ---- */
+
+void h2_scan_init(struct h2_scan *s);
+/* Follows n bytes of input that nghttp2 has not got yet; how far it came. doubt: to the end of the
+ * head of a frame that may be an error; when nghttp2 has got all but the last byte of that,
+ * h2_scan_verdict says whether it is. */
+size_t h2_scan(struct h2_conn *h, const uint8_t *p, size_t n, bool *doubt);
+uint32_t h2_scan_verdict(struct h2_conn *h);
+/* A frame begins: NGHTTP2_NO_ERROR, or the connection's error. */
+uint32_t h2_check_frame(struct h2_conn *h, const nghttp2_frame_hd *hd);
+/* nghttp2 has looked at a SETTINGS frame: as above. */
+uint32_t h2_check_settings(const struct h2_conn *h);
+/* We end a stream whose client may not have done so yet. */
+void h2_check_cut(struct h2_conn *h, int32_t id);
+
+/* ---- h2_priority.c: RFC 9218 ---- */
+
+/* A PRIORITY_UPDATE has come, its payload is in `update`. The connection's error, or none. */
+uint32_t h2_priority_update(struct h2_conn *h, const nghttp2_frame_hd *hd);
+/* A stream opens: is there something that came before it? Entries that it makes useless go. */
+bool h2_priority_early(struct h2_conn *h, int32_t id, nghttp2_extpri *pri);
+void h2_priority_free(struct h2_conn *h);

@@ -29,6 +29,15 @@ static int glitch(struct h2_conn *h)
 	return h2_glitch(h, 1) ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
+/* The connection ends, if there is an error. */
+static int error_found(struct h2_conn *h, uint32_t error)
+{
+	if (error == NGHTTP2_NO_ERROR)
+		return 0;
+	h->error = error;
+	return NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
 static struct h2_client *h2_stream_of(nghttp2_session *session, int32_t id)
 {
 	return id ? nghttp2_session_get_stream_user_data(session, id) : NULL;
@@ -39,6 +48,7 @@ static struct h2_client *h2_stream_of(nghttp2_session *session, int32_t id)
 static void refuse_stream(struct h2_conn *h, int32_t id)
 {
 	nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
+	h2_check_cut(h, id);
 }
 
 static int h2_on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
@@ -84,7 +94,8 @@ static void stream_set_priority(struct h2_client *s)
 {
 	nghttp2_extpri pri = {s->head.urgency, s->head.incremental};
 
-	if (s->head.has_priority)
+	/* PRIORITY_UPDATE wins over the field (RFC 9218 7.1). */
+	if (h2_priority_early(s->h2, s->id, &pri) || s->head.has_priority)
 		nghttp2_session_change_extpri_stream_priority(s->h2->session, s->id, &pri, 0);
 }
 
@@ -142,6 +153,9 @@ static int h2_on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame
 		return frame->data.padlen >= frame->hd.length ? glitch(h) : 0;
 	case NGHTTP2_WINDOW_UPDATE:
 		return update_received(h);
+	case NGHTTP2_SETTINGS:
+		return frame->hd.flags & NGHTTP2_FLAG_ACK ? 0
+							  : error_found(h, h2_check_settings(h));
 	case NGHTTP2_PING:
 		if (frame->hd.flags & NGHTTP2_FLAG_ACK)
 			h2_conn_noticed(h);
@@ -154,7 +168,12 @@ static int h2_on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame
 /* Frames that ask for nothing that a request needs cost one each. */
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
 {
-	((struct h2_conn *)arg)->update_len = 0;
+	struct h2_conn *h = arg;
+	int rc = error_found(h, h2_check_frame(h, hd));
+
+	h->update_len = 0;
+	if (rc)
+		return rc;
 	switch (hd->type) {
 	case NGHTTP2_DATA:
 	case NGHTTP2_HEADERS:
@@ -185,34 +204,14 @@ static int on_extension_chunk(nghttp2_session *session, const nghttp2_frame_hd *
 	return 0;
 }
 
-/* RFC 9218 7.1. One that comes before its request is passed over, as that allows. */
-static void priority_update(struct h2_conn *h, const nghttp2_frame_hd *hd)
-{
-	struct span value = span_make(h->update + 4, h->update_len - MIN_OF(h->update_len, 4u));
-	nghttp2_extpri pri = {NGHTTP2_EXTPRI_DEFAULT_URGENCY, 0};
-	const uint8_t *p = (const uint8_t *)h->update;
-	uint8_t urgency = NGHTTP2_EXTPRI_DEFAULT_URGENCY;
-	bool incremental = false;
-	uint32_t id;
-
-	if (hd->length < 4 || hd->length > sizeof(h->update) || hd->stream_id)
-		return;
-	id = ((uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]) & INT32_MAX;
-	if (!h2_stream_of(h->session, (int32_t)id))
-		return;
-	(void)h2_priority_parse(value, &urgency, &incremental);
-	pri.urgency = urgency;
-	pri.inc = incremental;
-	nghttp2_session_change_extpri_stream_priority(h->session, (int32_t)id, &pri, 0);
-}
-
 /* Of types that we do not know: passed over, and counted. */
 static int unpack_extension(nghttp2_session *session, void **payload, const nghttp2_frame_hd *hd,
 			    void *arg)
 {
 	if (hd->type == NGHTTP2_PRIORITY_UPDATE) { /* counted already */
-		priority_update(arg, hd);
-		return NGHTTP2_ERR_CANCEL;
+		int rc = error_found(arg, h2_priority_update(arg, hd));
+
+		return rc ? rc : NGHTTP2_ERR_CANCEL;
 	}
 	return h2_glitch(arg, 1) ? NGHTTP2_ERR_CALLBACK_FAILURE : NGHTTP2_ERR_CANCEL;
 }
@@ -225,6 +224,7 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
 	if (frame->hd.type == NGHTTP2_HEADERS) {
 		h->head = NULL;
 		h->head_ms = 0;
+		h2_check_cut(h, frame->hd.stream_id);
 	}
 	return glitch(h);
 }
@@ -268,8 +268,11 @@ static int h2_on_frame_send(nghttp2_session *session, const nghttp2_frame *frame
 
 	/* an error that nghttp2 found itself */
 	if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR)
-		h->terminated = true;
+		(void)h2_conn_blame(
+			h, frame->goaway.error_code,
+			span_make(frame->goaway.opaque_data, frame->goaway.opaque_data_len));
 	if (frame->hd.type == NGHTTP2_RST_STREAM) {
+		h2_check_cut(h, frame->hd.stream_id);
 		if (is_rebuke(frame->rst_stream.error_code))
 			h2_glitch(h, 1); /* the end of the turn sees to it */
 		return 0;

@@ -150,6 +150,24 @@ void h2_stream_in_fail(struct h2_client *s, enum fail f)
 	wake_reader(s);
 }
 
+/* False: no memory for so many more bytes. */
+static bool body_room(struct h2_client *s, size_t n)
+{
+	size_t have = inbuf_len(&s->in);
+
+	return (s->in.p && s->in.cap - s->in.end >= n) ||
+	       inbuf_reserve(&s->in, MAX_OF(have + n, 2 * have), NULL) ||
+	       inbuf_reserve(&s->in, have + n, NULL);
+}
+
+static void body_store(struct h2_client *s, const uint8_t *p, size_t n)
+{
+	memcpy(s->in.p + s->in.end, p, n);
+	s->in.end += (uint32_t)n;
+}
+
+/* Whether no more comes than was announced is not known before the stream's end; what turns out to
+ * be malformed must not have been passed on as a whole (RFC 9113 8.1.1). So the last byte waits. */
 void h2_stream_data(struct h2_client *s, const uint8_t *p, size_t n)
 {
 	s->arrived += (int64_t)n;
@@ -159,17 +177,15 @@ void h2_stream_data(struct h2_client *s, const uint8_t *p, size_t n)
 			h2_stream_in_fail(s, FAIL_BAD_CONTENT_LENGTH);
 		return;
 	}
-	if (s->in.cap - s->in.end < n || !s->in.p) {
-		size_t have = inbuf_len(&s->in);
-
-		if (!inbuf_reserve(&s->in, MAX_OF(have + n, 2 * have), NULL) &&
-		    !inbuf_reserve(&s->in, have + n, NULL)) {
-			h2_stream_in_fail(s, FAIL_NO_MEMORY);
-			return;
-		}
+	if (!body_room(s, n)) {
+		h2_stream_in_fail(s, FAIL_NO_MEMORY);
+		return;
 	}
-	memcpy(s->in.p + s->in.end, p, n);
-	s->in.end += (uint32_t)n;
+	if (n && s->arrived == s->req.in.content_length) {
+		s->held_back = true;
+		s->last = p[--n];
+	}
+	body_store(s, p, n);
 	wake_reader(s);
 }
 
@@ -180,6 +196,12 @@ void h2_stream_in_end(struct h2_client *s)
 		h2_stream_in_fail(s, FAIL_BAD_CONTENT_LENGTH);
 		return;
 	}
+	if (s->held_back && !body_room(s, 1)) {
+		h2_stream_in_fail(s, FAIL_NO_MEMORY);
+		return;
+	}
+	if (s->held_back)
+		body_store(s, &s->last, 1);
 	s->in_done = true;
 	wake_reader(s);
 }

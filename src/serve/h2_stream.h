@@ -15,9 +15,11 @@ struct h2_client {
 	struct body body;
 	struct inbuf in, held; /* arrived; given as the last piece */
 	int64_t arrived;       /* bytes of the body that came */
-	int64_t max;	       /* client_max_body_size; -1: none */
-	struct co *reader;     /* waits for input */
-	enum fail in_fail;     /* how the body broke, or what the last next said */
+	bool held_back;	       /* the last one of those announced is not in `in` yet */
+	uint8_t last;
+	int64_t max;	   /* client_max_body_size; -1: none */
+	struct co *reader; /* waits for input */
+	enum fail in_fail; /* how the body broke, or what the last next said */
 	bool has_body, in_done, pulled, expect_continue;
 	struct hdrs trailers;
 	struct h2_head *trailer_head;

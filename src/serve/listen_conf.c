@@ -56,8 +56,8 @@ static void wildcard(struct net_addr *a, int port)
 
 static int listen_resolve(struct conf_call *c, struct span host, int port, struct listen_word *lw)
 {
-	struct sockaddr_storage sa[LISTEN_ADDRS];
-	int n = c->ctx->opener->ops->resolve(c->ctx->opener, host, sa, LISTEN_ADDRS);
+	struct sockaddr_storage *sa = arena_alloc(c->ctx->arena, LISTEN_ADDRS * sizeof(*sa));
+	int n = sa ? c->ctx->opener->ops->resolve(c->ctx->opener, host, sa, LISTEN_ADDRS) : 0;
 
 	if (n <= 0)
 		return conf_error(c, 1, "host not found in \"%.*s\" of the \"listen\" directive",
@@ -363,9 +363,11 @@ int listen_set(struct conf_call *c)
 					 .fastopen = -1,
 					 .setfib = -1,
 					 .keepalive = -1}};
-	struct listen_word lw = {.n = 0};
+	struct listen_word *lw = arena_zalloc(c->ctx->arena, sizeof(*lw));
 
-	if (listen_address(c, &lw) != CONF_OK)
+	if (!lw)
+		return conf_error(c, 0, "out of memory");
+	if (listen_address(c, lw) != CONF_OK)
 		return CONF_ERR;
 	for (unsigned i = 2; i <= conf_nargs(c); i++)
 		if (listen_option(c, i, &o) != CONF_OK)
@@ -374,14 +376,14 @@ int listen_set(struct conf_call *c)
 		conf_warn(c, 1,
 			  "the \"listen ... http2\" directive is deprecated, use the \"http2\" "
 			  "directive instead");
-	for (size_t i = 0; i < lw.n; i++) {
-		int port = addr_port(&lw.addrs[i].sa);
+	for (size_t i = 0; i < lw->n; i++) {
+		int port = addr_port(&lw->addrs[i].sa);
 
 		do {
-			if (port_join(c, &lw.addrs[i], &o) != CONF_OK)
+			if (port_join(c, &lw->addrs[i], &o) != CONF_OK)
 				return CONF_ERR;
-			addr_set_port(&lw.addrs[i].sa, ++port);
-		} while (lw.last_port && port <= lw.last_port);
+			addr_set_port(&lw->addrs[i].sa, ++port);
+		} while (lw->last_port && port <= lw->last_port);
 	}
 	return CONF_OK;
 }

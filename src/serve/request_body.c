@@ -19,31 +19,25 @@ static uint64_t temp_number(void)
 
 static int temp_unlinked(struct span dir)
 {
-	char path[4096];
+	size_t size = dir.n + 32;
+	char *path = mem_alloc(size);
+	int fd = path ? -EEXIST : -ENOMEM;
 
-	for (int i = 0; i < 100; i++) {
-		int fd, n = snprintf(path, sizeof(path), "%.*s/t%016llx", SPAN_ARG(dir),
-				     (unsigned long long)io_rand64());
-
-		if (n < 0 || (size_t)n >= sizeof(path))
-			return -ENAMETOOLONG;
+	for (int i = 0; i < 100 && fd == -EEXIST; i++) {
+		snprintf(path, size, "%.*s/t%016llx", SPAN_ARG(dir),
+			 (unsigned long long)io_rand64());
 		fd = sys->openat(AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 		if (fd >= 0)
 			sys->unlink(path);
-		if (fd != -EEXIST)
-			return fd;
 	}
-	return -EEXIST;
+	mem_free(path);
+	return fd;
 }
 
 int temp_file_open(struct span dir)
 {
-	char path[4096];
-	int fd;
+	int fd = sys->openat(AT_FDCWD, dir.p, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 
-	if (!span_to_cstr(dir, path, sizeof(path)))
-		return -ENAMETOOLONG;
-	fd = sys->openat(AT_FDCWD, path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (fd == -EOPNOTSUPP || fd == -EISDIR || fd == -EINVAL)
 		fd = temp_unlinked(dir);
 	return fd;

@@ -15,7 +15,8 @@ struct req_body {
 MAY_SUSPEND int req_read_body(struct req *r);
 /* A body that reads r->buffered from its start: may be made again for each attempt. */
 struct body *req_body_again(struct req *r);
-/* Temporary files: a nameless file in dir (O_TMPFILE, else created and unlinked). fd or -errno. */
+/* Temporary files: a nameless file in dir (O_TMPFILE, else created and unlinked); dir has a
+ * zero behind it. fd or -errno. */
 int temp_file_open(struct span dir);
 /* A named one with nginx's levels; *path in a. */
 int temp_file_open_named(struct span dir, const int levels[3], struct arena *a, struct span *path);

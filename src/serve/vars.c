@@ -1,5 +1,6 @@
 /* The core's variables: the connection, the request head, the answer. */
 #include "serve/vars.h"
+#include <limits.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -331,10 +332,13 @@ GETTER(get_realpath_root)
 	struct req *r = REQ_OF_VARS(v);
 	const struct core_loc *l = req_conf(r, &core_loc_mod);
 	struct span root = tmpl_eval_cstr(l->root, v);
-	char real[4096];
-	ssize_t n = v->failed ? -1 : sys->realpath(root.p, real, sizeof(real));
+	char *real = arena_alloc(v->arena, PATH_MAX);
+	ssize_t n = v->failed || !real ? -1 : sys->realpath(root.p, real, PATH_MAX);
 
-	return n > 0 && text(v, out, real, (size_t)n);
+	if (n <= 0)
+		return false;
+	*out = span_make(real, (size_t)n);
+	return true;
 }
 
 GETTER(get_request_filename)

@@ -237,13 +237,13 @@ def test_broken_preface(go):
         ends_with(c, PROTOCOL_ERROR)
 
 
-def test_a_number_cannot_be_used_again(go):
+@pytest.mark.parametrize("n,code", [(3, PROTOCOL_ERROR), (5, STREAM_CLOSED)])
+def test_a_number_cannot_be_used_again(go, n, code):
     s = go()
     with H2(s.port()) as c:
         assert c.response(c.open(GET, stream=5)).status == 200
-        for n in (3, 5):
-            c.open(GET, stream=n)
-        assert c.get("/say").status == 200
+        c.open(GET, stream=n)
+        ends_with(c, code)
     assert len(s.b.requests) == 1
 
 

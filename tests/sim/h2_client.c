@@ -250,7 +250,7 @@ static void mux_got_goaway(struct mux *c, const nghttp2_goaway *g)
 		 g->error_code);
 	if (g->error_code != NGHTTP2_NO_ERROR && !world.destructive)
 		sim_broken("goaway", "client %u: error %u", c->index, g->error_code);
-	if (!c->going && !c->open && c->quiet_us && !c->rstep)
+	if (!c->going && !c->left && !c->open && c->quiet_us && !c->rstep)
 		time_check_idle(c->index, c->asked_us, c->quiet_us, c->begun);
 	c->going = true;
 }
@@ -332,6 +332,8 @@ static ssize_t mux_read(nghttp2_session *session, int32_t id, uint8_t *buf, size
 		s->deferred = true;
 		return NGHTTP2_ERR_DEFERRED;
 	}
+	if (s->a->id % 2 && s->up < s->a->upload) /* what is too much comes in a frame of its own */
+		n = MIN_OF(n, (size_t)(s->a->upload - s->up));
 	bytes_fill(bytes_key(BYTES_UPLOAD, s->a->id, 0), (uint64_t)s->up, (char *)buf, n);
 	s->up += (int64_t)n;
 	if (s->cancel_sent >= 0 && s->up >= s->cancel_sent)

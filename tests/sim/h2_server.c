@@ -167,6 +167,8 @@ static ssize_t hstream_read(nghttp2_session *session, int32_t id, uint8_t *buf, 
 
 	if (s->act == HACT_ECHO && !s->read_all)
 		n = MIN_OF(n, (size_t)MAX_OF(s->up - s->down, 0));
+	if (s->ask->id % 2 && s->down < s->try->declared) /* see mux_read */
+		n = MIN_OF(n, (size_t)(s->try->declared - s->down));
 	if (s->step)
 		n = MIN_OF(n, s->step);
 	if (s->paused || (!n && s->down < until) || (s->cut >= 0 && s->down >= s->cut)) {

@@ -188,3 +188,46 @@ static void refuse_run(void)
 
 const struct scenario scenario_refuse = {
 	"refuse", "servers of HTTP/2 that refuse, leave, reset and change their minds", refuse_run};
+
+/* ---- lengths that are not those of their bodies ---- */
+
+static void length_bad(struct mux_ask *s)
+{
+	if (s->a->upload < 2 || s->a->chunked || sim_chance(5000))
+		return;
+	s->a->bad_body = true;
+	s->bad_by = sim_chance(5000) ? -1 : 1 + (int)sim_draw(100);
+}
+
+static void length_run(void)
+{
+	static const enum hact some[] = {HACT_ANSWER, HACT_LONG, HACT_LONG, HACT_SHORT};
+	static enum hact acts[400];
+
+	mux_kernel();
+	for (unsigned i = 0; i < 400; i++)
+		acts[i] = some[sim_draw(4)];
+	hserver_script(acts, 400);
+	world.setup.groups[0].http2 = sim_chance(5000);
+	world.setup.groups[0].honest = false;
+	for (unsigned i = 0; i < 6; i++) {
+		struct mux *c = mux_client(MUX_ASKS);
+
+		c->frame = 1 + (size_t)sim_draw(5000);
+		for (unsigned k = 0; k < c->nasks; k++)
+			length_bad(&c->asks[k]);
+		mux_start(c);
+	}
+	for (unsigned i = 0; i < 6; i++) {
+		struct client *c = client_new();
+
+		for (unsigned k = 0; k < 4; k++)
+			client_ask(c, &world.setup.routes[sim_draw(3)], ASK_PROXIED, "GET")
+				->length = (int64_t)sim_draw(100000);
+		client_start(c);
+	}
+	world_run();
+}
+
+const struct scenario scenario_length = {
+	"length", "HTTP/2 bodies that are shorter or longer than was announced", length_run};

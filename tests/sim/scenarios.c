@@ -12,31 +12,37 @@ static const struct scenario random_scenario = {
 static const struct scenario http1_scenario = {"http1", "that with clients of HTTP/1 only",
 					       world_random_http1};
 
-const struct scenario *const scenarios[] = {&wide_scenario,
-					    &random_scenario,
-					    &http1_scenario,
-					    &scenario_plain,
-					    &scenario_continue,
-					    &scenario_upgrade,
-					    &scenario_cancel,
-					    &scenario_early,
-					    &scenario_idle,
-					    &scenario_reload,
-					    &scenario_memory,
-					    &scenario_time,
-					    &scenario_connect,
-					    &scenario_mux,
-					    &scenario_still,
-					    &scenario_goaway,
-					    &scenario_duplex,
-					    &scenario_early2,
-					    &scenario_refuse,
-					    &scenario_auth,
-					    &scenario_tls,
-					    &scenario_untrusted,
-					    &scenario_greet,
-					    &scenario_switch,
-					    NULL};
+/* One a line: several people add to it. */
+/* clang-format off */
+const struct scenario *const scenarios[] = {
+	&wide_scenario,
+	&random_scenario,
+	&http1_scenario,
+	&scenario_plain,
+	&scenario_continue,
+	&scenario_upgrade,
+	&scenario_cancel,
+	&scenario_early,
+	&scenario_idle,
+	&scenario_reload,
+	&scenario_memory,
+	&scenario_time,
+	&scenario_connect,
+	&scenario_mux,
+	&scenario_still,
+	&scenario_goaway,
+	&scenario_duplex,
+	&scenario_early2,
+	&scenario_refuse,
+	&scenario_length,
+	&scenario_auth,
+	&scenario_tls,
+	&scenario_untrusted,
+	&scenario_greet,
+	&scenario_switch,
+	NULL
+};
+/* clang-format on */
 
 const struct scenario *scenario_find(const char *name)
 {

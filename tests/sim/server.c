@@ -516,8 +516,8 @@ static void sconn_idle_timer(struct sim_timer *t)
 		if (s->try)
 			s->try->written++;
 	}
-	if (s->try && !s->answered)
-		s->try->unclear = true; /* another request came before the idle connection closed */
+	if (s->try && !s->answered) /* in the middle of the next answer, perhaps */
+		s->try->bits |= NEXT_ERROR;
 	sconn_end(s, false);
 }
 

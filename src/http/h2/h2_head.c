@@ -62,9 +62,26 @@ static enum fail head_refuse(struct h2_head *h, enum fail f)
 
 /* ---- pseudo-header fields ---- */
 
-static bool scheme_is_http(struct span s)
+/* RFC 3986 3.1 */
+static bool scheme_is_formed(struct span s)
 {
-	return span_eq_nocase(s, SPAN("http")) || span_eq_nocase(s, SPAN("https"));
+	for (size_t i = 0; i < s.n; i++) {
+		char c = (char)(s.p[i] | 0x20);
+		bool letter = c >= 'a' && c <= 'z' && (s.p[i] & 0x40);
+
+		if (!letter && (!i || !memchr("0123456789+-.", s.p[i], 13)))
+			return false;
+	}
+	return s.n;
+}
+
+/* RFC 9113 8.3.1: others may come through here, but nobody translates them. */
+static enum fail take_scheme(struct h2_head *h, struct span v)
+{
+	h->req->scheme = v;
+	if (span_eq_nocase(v, SPAN("http")) || span_eq_nocase(v, SPAN("https")))
+		return FAIL_OK;
+	return scheme_is_formed(v) ? FAIL_UNKNOWN_SCHEME : FAIL_BAD_URI;
 }
 
 static enum fail take_method(struct h2_head *h, struct span v)
@@ -104,8 +121,7 @@ static enum fail take_pseudo(struct h2_head *h, uint8_t bit, struct span v)
 	case SEEN_METHOD:
 		return take_method(h, v);
 	case SEEN_SCHEME:
-		h->req->scheme = v;
-		return scheme_is_http(v) ? FAIL_OK : FAIL_BAD_URI;
+		return take_scheme(h, v);
 	case SEEN_AUTHORITY:
 		h->req->authority = v;
 		return v.n && host_is_valid(v, NULL, NULL) ? FAIL_OK : FAIL_BAD_HOST;

@@ -154,6 +154,19 @@ static void test_methods_and_schemes(void **state)
 	assert_int_equal(
 		request_with(&limits, ":method=GET\n:scheme=\n:authority=a\n:path=/\n", true),
 		FAIL_BAD_URI);
+	assert_int_equal(
+		request_with(&limits, ":method=GET\n:scheme=1a\n:authority=a\n:path=/\n", true),
+		FAIL_BAD_URI);
+	assert_int_equal(
+		request_with(&limits, ":method=GET\n:scheme=a{\n:authority=a\n:path=/\n", true),
+		FAIL_BAD_URI);
+	assert_int_equal(request_with(&limits,
+				      ":method=GET\n:scheme=Git+1.s-h\n:authority=a\n:path=/\n",
+				      true),
+			 FAIL_UNKNOWN_SCHEME);
+	assert_int_equal(
+		request_with(&limits, ":method=GET\n:scheme=HTTPS\n:authority=a\n:path=/\n", true),
+		FAIL_OK);
 }
 
 #define HOSTLESS ":method=GET\n:scheme=http\n:path=/\n"

@@ -321,7 +321,7 @@ static MAY_SUSPEND enum fail http2_await(struct exchange *x, int64_t bytes, uint
 	uint64_t since = 0;
 
 	while (!st->ended && st->fail == FAIL_OK && io_now_ms() < until_ms &&
-	       (bytes < 0 || st->arrived < bytes)) {
+	       (bytes < 0 || st->arrived - st->held_back < bytes)) {
 		bool sending = x->sending && co_child_running(&x->sender);
 		enum fail f = http2_wait(x, h, until_ms, &since);
 
