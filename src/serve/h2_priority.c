@@ -1,7 +1,7 @@
 /* PRIORITY_UPDATE (RFC 9218 7.1). nghttp2 (1.52) makes a stream of one that comes before its
  * request, and never counts that among the open ones: behind a GOAWAY it would not be answered. */
 #include "base/pool.h"
-#include "serve/h2_conn.h"
+#include "serve/h2_stream.h"
 
 #define EARLY_MAX   1024 /* whatever http2_max_concurrent_streams is */
 #define EARLY_FIRST 4
@@ -39,11 +39,24 @@ static struct h2_early_item *early_add(struct h2_early *e, uint32_t id)
 	return &e->v[e->n++];
 }
 
+/* RFC 9218 7.1: the streams that are active, and those that were only prioritized, are within the
+ * limit, once the client has acknowledged it. */
+static bool early_too_many(struct h2_conn *h)
+{
+	uint32_t n = h->early.n, most = nghttp2_session_get_local_settings(
+					 h->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+	struct list *l;
+
+	list_each (l, &h->streams)
+		n += !CONTAINER_OF(l, struct h2_client, link)->closed;
+	return n >= most;
+}
+
 static uint32_t early_keep(struct h2_conn *h, uint32_t id, const nghttp2_extpri *pri)
 {
 	struct h2_early_item *it = early_find(&h->early, id);
 
-	if (!it && h->early.n + h->nstreams >= h->max_streams)
+	if (!it && early_too_many(h))
 		return NGHTTP2_PROTOCOL_ERROR;
 	if (!it)
 		it = early_add(&h->early, id);

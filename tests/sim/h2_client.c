@@ -447,7 +447,10 @@ static void mux_chat(struct mux *c)
 	case 1:
 		nghttp2_submit_window_update(c->session, NGHTTP2_FLAG_NONE, 0, 1000);
 		break;
-	case 2:
+	case 2: /* RFC 9218 7.1: within the limit of streams */
+		if (c->open > nghttp2_session_get_remote_settings(
+				      c->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS))
+			break;
 		for (unsigned i = 0; i < c->nasks; i++)
 			if (c->asks[i].state == MUX_OPEN)
 				nghttp2_submit_priority_update(c->session, NGHTTP2_FLAG_NONE,
