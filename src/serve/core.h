@@ -195,7 +195,6 @@ struct core_loc { /* http, server, location */
 	bool open_file_cache_errors;
 	struct resolver *resolver;
 	int64_t resolver_timeout;
-	bool internal;
 };
 extern struct conf_mod core_loc_mod;
 

@@ -121,6 +121,7 @@ struct location *location_new(struct conf_call *c, enum location_kind kind, enum
 	l->name = name;
 	l->server = s;
 	l->parent = parent ? parent : s->root;
+	l->internal = l->parent && l->parent->internal;
 	l->file = c->node->file;
 	l->line = c->node->words[0].line;
 	l->scope = conf_scope_new(c, where, l);

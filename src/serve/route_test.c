@@ -269,9 +269,12 @@ static void internal_and_named(void **state)
 	struct req *r;
 
 	load("server { listen 80; location /in { internal; } location @n { root /named; }"
-	     "location @n { root /second; } }");
+	     "location @n { root /second; }"
+	     "location /deep/ { internal; location /deep/er { } location ~ x$ { } } }");
 	p = fixture.http->ports[0];
 	assert_string_equal(route_of("/in"), "404");
+	assert_string_equal(route_of("/deep/er"), "404");
+	assert_string_equal(route_of("/deep/x"), "404");
 	assert_string_equal(route_of("/@n"), "");
 	r = serve_request(&nobody, p, p->default_server, "/in");
 	r->internal = true;

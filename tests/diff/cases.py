@@ -42,6 +42,8 @@ CASES = [
     ("static files", server("", TYPES), ["/", "/a.txt", "/b.css", "/empty", "/dir/", "/dir", "/dir/x.txt", "/noindex/", "/noindex", "/none",
                                          "/sp%20ace.txt", "/UPPER.TXT", "/pic.JPG", "/noext", "/a.txt/", "/a.txt?query", "//a.txt", "/./a.txt",
                                          "/dir/../a.txt", "/none/", "/dir/x.txt/y"]),
+    ("internal in internal", server('location /dir { internal; location /dir/x { } location ~ index { } } location /a.txt { internal; location ~ txt { } } '
+                                    'location /go { rewrite ^ /dir/x.txt; }'), ["/dir/x.txt", "/dir/index.html", "/dir/", "/a.txt", "/go"]),
     ("default type", server("default_type application/x-thing;"), ["/noext", "/a.txt", "/page.html"]),
     ("types by case", server("types { text/x-upper TXT; } default_type text/x-other;"), ["/a.txt", "/UPPER.TXT", "/b.css"]),
     ("types in location", server("location /dir/ { types { } default_type x/y; }", TYPES), ["/dir/x.txt", "/a.txt"]),
