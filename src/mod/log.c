@@ -15,6 +15,7 @@
 #define BUFFER_MAX  (64 << 20)
 
 struct access_log {
+	struct list link; /* http_main.buffered_logs */
 	struct log_file file;
 	struct tmpl *path;     /* with variables; else NULL */
 	struct syslog *syslog; /* or this */
@@ -188,25 +189,31 @@ static int log_place(struct conf_call *c, struct access_log *a)
 	return a->path ? CONF_OK : CONF_ERR;
 }
 
-/* The same file written in two ways would tear lines apart. */
-static int log_conflicts(struct conf_call *c, const struct log_conf *conf,
-			 const struct access_log *a)
+/* The same file written in two ways would tear lines apart, wherever these stand. */
+static int log_conflicts(struct conf_call *c, struct access_log *a)
 {
-	for (size_t i = 0; i + 1 < conf->n; i++) {
-		const struct log_file *o = &conf->logs[i]->file;
+	struct list *known = &http_main_of(c->ctx)->buffered_logs, *l;
+	const struct log_file *f = &a->file;
 
-		if (o->path.n && span_eq(o->path, a->file.path) && o->buffer && a->file.buffer &&
-		    (o->buffer != a->file.buffer || o->flush_ms != a->file.flush_ms ||
-		     o->gzip != a->file.gzip))
+	if (!f->buffer)
+		return CONF_OK;
+	list_each (l, known) {
+		const struct log_file *o = &CONTAINER_OF(l, struct access_log, link)->file;
+
+		if (!span_eq(o->path, f->path))
+			continue;
+		if (o->buffer != f->buffer || o->flush_ms != f->flush_ms || o->gzip != f->gzip)
 			return conf_error(
 				c, 1,
 				"access_log \"%.*s\" already defined with conflicting parameters",
-				SPAN_ARG(a->file.path));
+				SPAN_ARG(f->path));
+		return CONF_OK;
 	}
+	list_push(known, &a->link);
 	return CONF_OK;
 }
 
-static int log_check(struct conf_call *c, const struct log_conf *conf, const struct access_log *a)
+static int log_check(struct conf_call *c, struct access_log *a)
 {
 	const struct log_file *f = &a->file;
 
@@ -217,7 +224,7 @@ static int log_check(struct conf_call *c, const struct log_conf *conf, const str
 		return conf_error(c, 1, "buffered logs cannot have variables in name");
 	if (f->buffer && a->syslog)
 		return conf_error(c, 1, "logs to syslog cannot be buffered");
-	return log_conflicts(c, conf, a);
+	return log_conflicts(c, a);
 }
 
 static int access_log_set(struct conf_call *c)
@@ -250,7 +257,7 @@ static int access_log_set(struct conf_call *c)
 	for (unsigned i = 3; i <= conf_nargs(c); i++)
 		if (log_param(c, i, a) != CONF_OK)
 			return CONF_ERR;
-	if (log_check(c, conf, a) != CONF_OK)
+	if (log_check(c, a) != CONF_OK)
 		return CONF_ERR;
 	return conf_later(c, CONF_LINK_NAMES, log_link, a);
 }

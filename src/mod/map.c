@@ -96,8 +96,11 @@ static int map_line(struct conf_call *c, struct map *m)
 	struct span key = conf_arg(c, 0);
 	struct tmpl *value;
 
-	if (conf_nargs(c) == 0 &&
-	    (span_eq(key, SPAN("hostnames")) || span_eq(key, SPAN("volatile"))))
+	if (conf_nargs(c) == 0 && span_eq(key, SPAN("hostnames"))) {
+		m->table.hostnames = true; /* from here on */
+		return CONF_OK;
+	}
+	if (conf_nargs(c) == 0 && span_eq(key, SPAN("volatile")))
 		return CONF_OK;
 	if (conf_nargs(c) != 1)
 		return conf_error(c, 0, "invalid number of the map parameters");
@@ -116,23 +119,19 @@ static void map_release(void *arg)
 	map_table_fini(&((struct map *)arg)->table);
 }
 
-static void map_flags(const struct conf_node *block, struct map *m, uint8_t *flags)
+static uint8_t map_flags(const struct conf_node *block)
 {
-	for (const struct conf_node *n = block->children; n; n = n->next) {
-		if (n->nwords != 1)
-			continue;
-		if (span_eq(n->words[0].text, SPAN("hostnames")))
-			m->table.hostnames = true;
-		if (span_eq(n->words[0].text, SPAN("volatile")))
-			*flags |= VAR_NO_CACHE;
-	}
+	for (const struct conf_node *n = block->children; n; n = n->next)
+		if (n->nwords == 1 && span_eq(n->words[0].text, SPAN("volatile")))
+			return VAR_CHANGEABLE | VAR_NO_CACHE;
+	return VAR_CHANGEABLE;
 }
 
 static int map_set(struct conf_call *c)
 {
 	struct map *m = arena_zalloc(c->ctx->arena, sizeof(*m));
 	struct span name = conf_arg(c, 2);
-	uint8_t flags = VAR_CHANGEABLE;
+	uint8_t flags = map_flags(c->node);
 	int rc = CONF_OK;
 
 	if (!m)
@@ -142,7 +141,6 @@ static int map_set(struct conf_call *c)
 		return conf_error(c, 0, "out of memory");
 	if (name.n < 2 || name.p[0] != '$')
 		return conf_error(c, 2, "invalid variable name \"%.*s\"", SPAN_ARG(name));
-	map_flags(c->node, m, &flags);
 	m->source = tmpl_compile(c, 1);
 	m->var = m->source
 			 ? var_define(c, conf_var_table(c->scope), span_cut(name, 1, name.n), flags)

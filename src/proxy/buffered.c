@@ -143,29 +143,37 @@ static char *buffered_copy_room(struct buffered *b)
 	return b->copy;
 }
 
+static bool store_file_open(struct buffered *b)
+{
+	int fd = temp_file_open(b->conf->temp_path);
+
+	if (fd < 0) {
+		log_msg(b->conf->log, LOG_CRIT, -fd, "cannot make a temporary file in \"%.*s\"",
+			SPAN_ARG(b->conf->temp_path));
+		b->file_full = true;
+		return false;
+	}
+	b->fd = fd;
+	log_msg(b->conf->log, LOG_WARN, 0,
+		"an upstream response is buffered to a temporary file in \"%.*s\"",
+		SPAN_ARG(b->conf->temp_path));
+	return true;
+}
+
 /* Appends to the file as much as fits. Returns the bytes taken; 0: full or broken. */
 static size_t store_file(struct buffered *b, const char *p, size_t n)
 {
 	size_t done = 0;
 
-	if (b->file_full || b->conf->file <= 0)
+	if (b->file_full || b->conf->file <= 0 || (b->fd < 0 && !store_file_open(b)))
 		return 0;
-	if (b->fd < 0)
-		b->fd = temp_file_open(b->conf->temp_path);
-	if (b->fd < 0) {
-		log_msg(NULL, LOG_CRIT, -b->fd, "cannot make a temporary file in \"%.*s\"",
-			SPAN_ARG(b->conf->temp_path));
-		b->fd = -1;
-		b->file_full = true;
-		return 0;
-	}
 	if (!MUTANT(no_file_ceiling))
 		n = (size_t)MIN_OF((int64_t)n, b->conf->file - b->file_written);
 	while (done < n) {
 		ssize_t w = sys->pwrite(b->fd, p + done, n - done, b->file_written);
 
 		if (w <= 0) {
-			log_msg(NULL, LOG_CRIT, (int)-w,
+			log_msg(b->conf->log, LOG_CRIT, (int)-w,
 				"writing a temporary file of a response failed");
 			b->file_full = true;
 			break;

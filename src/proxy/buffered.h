@@ -19,8 +19,9 @@ struct buffered_conf {
 	size_t block;  /* bytes of one block, at least */
 	int64_t file;  /* bytes; 0: no file */
 	struct span temp_path;
-	int64_t rate;  /* proxy_limit_rate: bytes/s read from the source; 0: no limit */
-	bool trailers; /* the source's trailers are ours */
+	const struct logger *log; /* NULL: the instance's */
+	int64_t rate;		  /* proxy_limit_rate: bytes/s read from the source; 0: no limit */
+	bool trailers;		  /* the source's trailers are ours */
 };
 
 struct buffered_block {

@@ -22,8 +22,8 @@ struct http_main {
 	struct list servers; /* struct server, in order of the file */
 	struct http_port **ports;
 	size_t nports, ports_cap;
-	struct list log_formats; /* mod/log */
-	struct list upstreams;	 /* proxy/group: by name */
+	struct list log_formats, buffered_logs; /* mod/log */
+	struct list upstreams;			/* proxy/group: by name */
 	struct list status_zones;
 	unsigned long nlocations;
 };
@@ -174,11 +174,12 @@ struct core_loc { /* http, server, location */
 	unsigned keepalive_disable;
 	int satisfy; /* 0 all, 1 any */
 	int64_t auth_delay;
+	struct conf_tmpls early_hints;
 	int lingering_close;
 	int64_t lingering_time, lingering_timeout;
 	bool reset_timedout_connection;
 	bool absolute_redirect, server_name_in_redirect, port_in_redirect, msie_padding,
-		log_not_found, log_subrequest;
+		msie_refresh, log_not_found, log_subrequest;
 	bool recursive_error_pages, chunked_transfer_encoding, etag;
 	int server_tokens;
 	int if_modified_since;

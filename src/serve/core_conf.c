@@ -52,6 +52,7 @@ int core_http_block(struct conf_call *c)
 	m->snapshot = c->ctx->snapshot;
 	list_init(&m->servers);
 	list_init(&m->log_formats);
+	list_init(&m->buffered_logs);
 	list_init(&m->upstreams);
 	list_init(&m->status_zones);
 	c->ctx->snapshot->http = m;

@@ -139,8 +139,9 @@ static enum fail to_file(struct body_sink *k)
 		body_file_remove(b);
 		return FAIL_NO_MEMORY;
 	}
-	req_log(k->r, LOG_INFO, 0, "a client request body is buffered to a temporary file%s%.*s",
-		b->path.n ? " " : "", SPAN_ARG(b->path));
+	req_log(k->r, k->l->client_body_in_file_only ? LOG_NOTICE : LOG_WARN, 0,
+		"a client request body is buffered to a temporary file%s%.*s", b->path.n ? " " : "",
+		SPAN_ARG(b->path));
 	return write_all(b->fd, span_make(k->mem, k->len), 0);
 }
 

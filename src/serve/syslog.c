@@ -117,14 +117,17 @@ static void syslog_close(void *arg)
 	s->fd = -1;
 }
 
-/* This host's name without its domain, as RFC 3164 wants it. */
+/* As the system gives it, in lower case: RFC 3164 wants no domain, but nginx's users filter by it.
+ */
 static struct span host_name(struct arena *a)
 {
 	char name[256] = "";
 
 	if (gethostname(name, sizeof(name) - 1) < 0)
 		return SPAN("-");
-	name[strcspn(name, ".")] = 0;
+	for (char *c = name; *c; c++)
+		if (*c >= 'A' && *c <= 'Z')
+			*c += 'a' - 'A';
 	return arena_dup(a, span_of(name));
 }
 

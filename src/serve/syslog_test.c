@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -57,6 +58,21 @@ static void test_format(void **state)
 		parse("log server=[::1],facility=kern,severity=emerg,tag=me_1,nohostname;"), "");
 	assert_string_equal(format(made->severity, "x"), "<0>Nov  6 08:49:37 me_1: x");
 	assert_int_equal(addr_port(&made->addr.sa), 514);
+	fixture_fini(&f);
+}
+
+/* The name is passed as it is, but in lower case: the test's own system call. */
+int gethostname(char *name, size_t size)
+{
+	snprintf(name, size, "Front-1.Example.ORG");
+	return 0;
+}
+
+static void test_host(void **state)
+{
+	assert_string_equal(parse("log server=127.0.0.1;"), "");
+	assert_string_equal(format(made->severity, "x"),
+			    "<190>Nov  6 08:49:37 front-1.example.org nginx: x");
 	fixture_fini(&f);
 }
 
@@ -131,6 +147,7 @@ int main(void)
 	struct conf_mod *const mods[] = {&mod, NULL};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_format),
+		cmocka_unit_test(test_host),
 		cmocka_unit_test(test_mistakes),
 		cmocka_unit_test(test_recovers),
 	};

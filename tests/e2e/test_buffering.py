@@ -257,3 +257,20 @@ def test_proxy_send_timeout(start, backend):
     r = s.get("/", method="POST", body=BIG * 4)
     assert r.status == 504
     hold.set()
+
+
+def test_temporary_files_are_said(start, backend):
+    """Who uses files although memory would do wants to know."""
+    def handler(conn):
+        while conn.read_request():
+            conn.send(response(BIG))
+    b = backend(handler)
+    s = start(serve("client_body_buffer_size 8k; location /only { client_body_in_file_only clean; proxy_pass http://@b@; }"), values={"b": b.addr})
+    assert s.get("/up", method="POST", body=b"x" * 100000).body == BIG
+    s.wait_log(r'\[warn\] .*a client request body is buffered to a temporary file.*, client: 127.0.0.1, .*"POST /up HTTP', "error.log")
+    assert s.get("/only", method="POST", body=b"x").body == BIG
+    s.wait_log(r'\[notice\] .*a client request body is buffered to a temporary file /.*"POST /only HTTP', "error.log")
+    with s.connect(rcvbuf=4096) as c:
+        c.send(build_request("/down"))
+        s.wait_log(r'\[warn\] .*an upstream response is buffered to a temporary file .*, client: 127.0.0.1, .*"GET /down HTTP.*upstream: "http://', "error.log")
+        assert c.read_response().body == BIG

@@ -152,6 +152,16 @@ def test_buffers_of_one_file(start):
     assert start(conf % "", start=False).run("-t").returncode == 0
 
 
+@pytest.mark.parametrize("first, second, ok", [
+    ("buffer=4k", "buffer=8k", False), ("buffer=4k", "buffer=4k", True), ("buffer=4k flush=1s", "buffer=4k", False),
+    ("buffer=4k", "gzip buffer=4k", False), ("buffer=4k", "", True), ("", "buffer=4k", True)])
+def test_buffers_of_one_file_in_two_servers(start, first, second, ok):
+    conf = "".join("server { listen 127.0.0.1:%s; access_log @PREFIX@/logs/a.log combined %s; }" % (p, x) for p, x in (("@port@", first), ("@port2@", second)))
+    r = start(conf, start=False).run("-t")
+    assert (r.returncode == 0) == ok
+    assert ok or "already defined with conflicting parameters" in r.stderr
+
+
 def test_variable_in_path(start):
     s = start('access_log @PREFIX@/logs/$arg_l.log; ' + SITE % "")
     s.get("/?l=red")
