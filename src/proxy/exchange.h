@@ -89,6 +89,8 @@ struct exchange {
 	bool counted;	   /* the attempt's last numbers are in */
 	bool redirected;   /* another exchange of this request went before: for the next attempt */
 	unsigned interims; /* 1xx answers seen */
+	bool hints;	   /* the one in resp is a 103 for the client */
+	size_t hints_bytes;
 	struct attempt first_attempt;
 	struct upstream_log own_log;
 	int64_t tunnelled;     /* bytes of a tunnel from the server */
@@ -110,6 +112,9 @@ MAY_SUSPEND int exchange_take_body(struct exchange *x);
 
 /* exchange_recv.c: the response head into x->resp. */
 MAY_SUSPEND enum fail exchange_recv(struct exchange *x);
+/* early_hints: does the client want this 103, of so many bytes? They count against
+ * proxy_buffer_size. */
+bool exchange_passes_hints(struct exchange *x, size_t bytes);
 /* Makes the body of the response (NULL: none) and gives the connection back when there is nothing
  * more to come. */
 struct body *exchange_body(struct exchange *x, bool buffering);
@@ -162,7 +167,9 @@ int grpc_prepare(struct exchange *x);
 struct span grpc_web_field(struct exchange *x, enum hdr_id id, struct span value);
 /* The answer as a gRPC-Web client wants it. */
 enum fail grpc_web_answer(struct exchange *x);
-/* proxy_response.c: x->resp to r->resp; what the handler returns. */
+/* proxy_response.c: a 103 in x->resp goes to the client. */
+MAY_SUSPEND enum fail proxy_pass_hints(struct exchange *x);
+/* x->resp to r->resp; what the handler returns. */
 MAY_SUSPEND int proxy_answer(struct exchange *x);
 /* 101: a tunnel. */
 int proxy_tunnel(struct exchange *x);

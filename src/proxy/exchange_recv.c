@@ -46,13 +46,28 @@ static bool websocket_holds(const struct exchange *x)
 	       (x->proto != &proto_http1 || hdrs_has_token(h, HDR_CONNECTION, SPAN("upgrade")));
 }
 
+bool exchange_passes_hints(struct exchange *x, size_t bytes)
+{
+	struct req *r = x->r;
+	const struct core_loc *l = req_conf(r, &core_loc_mod);
+
+	if (r->parent || r->head_sent || !req_is_11(r) ||
+	    !tmpl_any_true(&l->early_hints, &r->vars) || r->vars.failed)
+		return false;
+	x->hints_bytes += bytes;
+	return x->hints_bytes <= (size_t)x->conf->buffer_size;
+}
+
 enum fail exchange_recv(struct exchange *x)
 {
 	enum fail f;
 
 	x->interims = 0;
 	for (;;) {
+		x->hints = false;
 		f = x->proto->recv(x);
+		if (f == FAIL_OK && x->hints)
+			f = proxy_pass_hints(x);
 		if (f != FAIL_OK)
 			return f;
 		if (x->resp.status >= 200 || x->resp.status == 101)
@@ -130,6 +145,7 @@ static void exchange_buffering(struct exchange *x, bool buffering)
 		.block = (size_t)c->buffers.size,
 		.file = c->max_temp_file_size,
 		.temp_path = c->temp_path,
+		.log = req_logger(x->r),
 		.rate = buffering ? bytes : 0,
 		.trailers = c->pass_trailers,
 	};

@@ -168,6 +168,39 @@ static void response_nominated(struct exchange *x)
 			hdrs_remove_name(&x->resp.headers, el);
 }
 
+/* ---- 103 ---- */
+
+static bool hint_is_ours(const struct exchange *x, const struct hdr *hd)
+{
+	switch (hd->id) {
+	case HDR_CONTENT_LENGTH:
+	case HDR_TRANSFER_ENCODING:
+	case HDR_CONNECTION:
+	case HDR_KEEP_ALIVE:
+	case HDR_PROXY_CONNECTION:
+	case HDR_TRAILER:
+	case HDR_UPGRADE:
+		return true;
+	default:
+		return response_hides(x->conf, hd);
+	}
+}
+
+enum fail proxy_pass_hints(struct exchange *x)
+{
+	struct hdrs out;
+	enum fail f;
+
+	response_nominated(x);
+	hdrs_init(&out, &x->r->arena);
+	hdrs_each (hd, &x->resp.headers)
+		if (!hint_is_ours(x, hd) && !hdrs_append(&out, hd->id, hd->name, hd->value))
+			return FAIL_NO_MEMORY;
+	/* A client that cannot be written to is noticed when its answer is. */
+	f = out.n ? x->r->sink->interim(x->r, 103, &out) : FAIL_OK;
+	return f == FAIL_NO_MEMORY ? f : FAIL_OK;
+}
+
 /* ---- other ends ---- */
 
 /* The response's body is not wanted; when all of it is here already the connection is saved. */

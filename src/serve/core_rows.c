@@ -105,6 +105,14 @@ static const struct conf_row loc_rows[] = {
 		"Browsers that get no keep-alive: none, msie6, safari."),
 	MENUM("satisfy", LOC_WHERE, struct core_loc, satisfy, satisfy_words, 0,
 	      "Must all access checks agree, or is any enough?"),
+	{.name = "early_hints",
+	 .where = LOC_WHERE,
+	 .min = 1,
+	 .max = 255,
+	 .kind = CONF_PREDICATES,
+	 .offset = offsetof(struct core_loc, early_hints),
+	 .help = "Pass 103 (Early Hints) of HTTP/1 servers when any of these is neither empty nor "
+		 "\"0\"."},
 	MMSEC("auth_delay", LOC_WHERE, struct core_loc, auth_delay, 0,
 	      "Wait so long before a 401 or 407: guessing gets slow."),
 	MENUM("lingering_close", LOC_WHERE, struct core_loc, lingering_close, linger_words,
@@ -123,6 +131,8 @@ static const struct conf_row loc_rows[] = {
 	      "Put the port into redirects."),
 	MFLAG("msie_padding", LOC_WHERE, struct core_loc, msie_padding, true,
 	      "Pad short error pages for old browsers."),
+	MFLAG("msie_refresh", LOC_WHERE, struct core_loc, msie_refresh, false,
+	      "Redirect MSIE by a page when an error page is elsewhere."),
 	MFLAG("log_not_found", LOC_WHERE, struct core_loc, log_not_found, true,
 	      "Log files that are not there."),
 	MFLAG("log_subrequest", LOC_WHERE, struct core_loc, log_subrequest, false,
@@ -198,7 +208,6 @@ static const struct conf_row loc_rows[] = {
 	MIGNORED("aio", LOC_WHERE, 1, 1, "Chosen automatically."),
 	MIGNORED("aio_write", LOC_WHERE, 1, 1, "Chosen automatically."),
 	MIGNORED("subrequest_output_buffer_size", LOC_WHERE, 1, 1, "Subrequests stream."),
-	MIGNORED("msie_refresh", LOC_WHERE, 1, 1, "No browser needs it any more."),
 	MEND,
 };
 

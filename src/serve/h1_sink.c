@@ -129,25 +129,34 @@ static MAY_SUSPEND enum fail h1_send_bytes(struct h1_send *s)
 	return FAIL_OK;
 }
 
-/* 100 (Continue) is sent by the task that reads the body, while the answer may already be on its
- * way: one after the other. */
-static MAY_SUSPEND enum fail h1_send_all(struct h1_send *s)
+/* 100 (Continue) is sent by the task that reads the body, while the answer, or a 103, may already
+ * be on its way: one after the other. */
+static MAY_SUSPEND enum fail h1_wait_turn(struct h1_client *h)
 {
-	while (s->h->interim) {
-		int rc = co_waitq_wait(&s->h->interim_done, CO_NEVER);
+	while (h->interim) {
+		int rc = co_waitq_wait(&h->interim_done, CO_NEVER);
 
 		if (rc < 0)
-			return h1_write_error(s->h, rc);
+			return h1_write_error(h, rc);
 	}
-	return s->h->torn ? h1_write_error(s->h, -ECONNRESET) : h1_send_bytes(s);
+	return h->torn ? h1_write_error(h, -ECONNRESET) : FAIL_OK;
+}
+
+static MAY_SUSPEND enum fail h1_send_all(struct h1_send *s)
+{
+	enum fail f = h1_wait_turn(s->h);
+
+	return f == FAIL_OK ? h1_send_bytes(s) : f;
 }
 
 static MAY_SUSPEND enum fail h1_send_interim(struct h1_client *h, struct span text)
 {
 	struct iovec iov = {(void *)text.p, text.n};
 	struct h1_send s = {.h = h, .iov = &iov, .n = 1, .data_at = -1};
-	enum fail f;
+	enum fail f = h1_wait_turn(h);
 
+	if (f != FAIL_OK || h->req.head_sent)
+		return f;
 	h->interim = true;
 	co_waitq_init(&h->interim_done);
 	f = h1_send_bytes(&s);

@@ -37,6 +37,50 @@ static bool is_redirect(int status)
 
 static int page_answer(struct req *r, int status);
 
+static bool is_msie(const struct req *r)
+{
+	struct span ua = hdrs_value(&r->in.headers, HDR_USER_AGENT);
+	ssize_t at = span_find(ua, SPAN("MSIE "));
+
+	return at >= 0 && (size_t)at + 7 < ua.n && span_find(ua, SPAN("Opera")) < 0;
+}
+
+static int answer_text(struct req *r, int status, struct span text)
+{
+	struct resp *resp = req_answer(r, status);
+	struct body_mem *m = arena_alloc(&r->arena, sizeof(*m));
+
+	if (!m || !text.p)
+		return PHASE_DONE;
+	resp->content_type = SPAN("text/html");
+	resp->content_length = (int64_t)text.n;
+	resp->body = body_of_span(m, text);
+	return PHASE_DONE;
+}
+
+/* msie_refresh: a page that leads on, for browsers that took no redirect from another one. */
+static int refresh_answer(struct req *r, struct span to)
+{
+	struct span safe = uri_escape(&r->arena, to, URI_ESCAPE_REFRESH);
+
+	return answer_text(r, 200,
+			   arena_printf(&r->arena,
+					"<html><head><meta http-equiv=\"Refresh\" content=\"0; "
+					"URL=%.*s\"></head><body></body></html>\r\n",
+					SPAN_ARG(safe)));
+}
+
+static int redirect_answer(struct req *r, int status, struct span to)
+{
+	const struct core_loc *l = req_conf(r, &core_loc_mod);
+
+	if (l->msie_refresh && is_msie(r))
+		return refresh_answer(r, to);
+	page_answer(r, status);
+	r->resp.location = to;
+	return PHASE_DONE;
+}
+
 /* PHASE_AGAIN, PHASE_DONE (a redirect in r->resp), or a status on failure. */
 static int error_page_go(struct req *r, const struct error_page *e, int status)
 {
@@ -58,9 +102,7 @@ static int error_page_go(struct req *r, const struct error_page *e, int status)
 		return req_redirect(r, uri, args);
 	}
 	r->error_status = 0;
-	page_answer(r, is_redirect(e->overwrite) ? e->overwrite : 302);
-	r->resp.location = uri;
-	return PHASE_DONE;
+	return redirect_answer(r, is_redirect(e->overwrite) ? e->overwrite : 302, uri);
 }
 
 /* ---- the built-in pages ---- */
@@ -128,8 +170,6 @@ static int page_answer(struct req *r, int status)
 	int wire = status >= 494 && status <= 497 ? 400 : status;
 	struct span reason = http_reason(wire), title = page_title(status), text;
 	struct span content_range;
-	struct body_mem *m;
-	struct resp *resp;
 
 	if (!title.n)
 		title = arena_printf(&r->arena, "%d %.*s", status, SPAN_ARG(reason));
@@ -141,17 +181,11 @@ static int page_answer(struct req *r, int status)
 			    SPAN_ARG(page_detail(status).n ? SPAN("400 Bad Request") : title),
 			    SPAN_ARG(page_detail(status)), SPAN_ARG(server_token(l)),
 			    SPAN_ARG(page_padding(r, status, l)));
-	m = arena_alloc(&r->arena, sizeof(*m));
 	content_range = hdrs_value(&r->resp.headers, HDR_CONTENT_RANGE);
-	resp = req_answer(r, wire);
+	answer_text(r, wire, text);
 	if (wire == 416 && content_range.n &&
-	    hdrs_add_id(&resp->headers, HDR_CONTENT_RANGE, content_range) != FAIL_OK)
+	    hdrs_add_id(&r->resp.headers, HDR_CONTENT_RANGE, content_range) != FAIL_OK)
 		return req_fail(r, FAIL_NO_MEMORY);
-	if (!m || !text.p)
-		return PHASE_DONE;
-	resp->content_type = SPAN("text/html");
-	resp->content_length = (int64_t)text.n;
-	resp->body = body_of_span(m, text);
 	return PHASE_DONE;
 }
 
@@ -223,6 +257,8 @@ int special_answer(struct req *r, int status)
 		r->resp.content_length = status == 304 || status == 204 ? -1 : 0;
 		return PHASE_DONE;
 	}
+	if ((status == 301 || status == 302) && location.n)
+		return redirect_answer(r, status, location);
 	page_answer(r, status);
 	r->resp.location = location;
 	return PHASE_DONE;

@@ -276,6 +276,13 @@ CASES = [
         location /up { auth_basic off; proxy_pass http://@b@; } location /p { proxy_pass http://@b@; } location /q { error_page 401 /up; } location /limit { limit_except POST { auth_basic off; } }"""),
      ["/", "/x", "/n", "/r", "/b", "/up/a", "/p/a", "/q", h("/p/a", Authorization=AUTH["good"]), h("/up/a", Authorization=AUTH["wrong"]), h("/x", "HEAD"), h("/n", "POST", body=b"x"),
       "/limit", h("/limit", "POST", body=b"x")]),
+    ("msie_refresh", server(r"""msie_refresh on; location /r { return 302 http://a.example/; } location /e { error_page 404 "http://a.example/?x=1&y=<\">'"; return 404; }
+        location /f { error_page 404 =301 https://b.example/$arg_x; } location /g { error_page 404 =307 http://c/; return 404; } location /p { return 301 /q; } location /s { return 303 /q; }
+        location /rw { rewrite ^ /z permanent; } location /off { msie_refresh off; return 302 /x; }"""),
+     [h(p, User_Agent=ua) for p in ("/r", "/e", "/f?x=a%22b%3cc", "/g", "/p", "/s", "/rw", "/off", "/dir") for ua in ("Mozilla/4.0 (compatible; MSIE 7.0; Windows)", "MSIE 6", "x MSIE 6.0", "MSIE 9.0 Opera", "x")]
+     + [h("/r", "HEAD", User_Agent="MSIE 7.0 "), h("/r", "POST", body=b"x", User_Agent="MSIE 7.0 ")]),
+    ("map with hostnames given last", server('return 200 "$a $b $c";', 'map $http_host $a { *.example star; x.example exact; hostnames; } map $http_host $b { default d; hostnames; *.example star; } map $http_host $c { *.one one; hostnames; *.example star; }'),
+     [h("/", host=n) for n in ("y.example", "x.example", "x.example.", "*.example", "q.one", "*.one", "example")]),
     ("satisfying nothing", server("location / { }"), ["/", "/none", h("/", "PUT", body=b"x")]),
     # --- what the audit of every directive added
     ("more: if files", server('if (-f $request_filename) { set $k f; } if (-d $request_filename) { set $k "${k}d"; } if (-e $request_filename) { set $k "${k}e"; } if (-x $request_filename) { set $k "${k}x"; } if (!-f $request_filename) { set $k "${k}-nf"; } if (!-d $request_filename) { set $k "${k}-nd"; } if (!-e $request_filename) { set $k "${k}-ne"; } if (!-x $request_filename) { set $k "${k}-nx"; } location / { add_header K $k always; return 200 x; }'), ["/a.txt", "/dir", "/dir/", "/none"]),

@@ -644,3 +644,17 @@ def test_h2load(go, path):
     out = subprocess.run(["h2load", "-n", str(n), "-c", "8", "-m", "20", f"https://127.0.0.1:{s.port('port_s')}/{path}"],
                          capture_output=True, text=True, timeout=55 * SLOW).stdout
     assert f"{n} succeeded, 0 failed, 0 errored, 0 timeout" in out, out
+
+
+@sluice_only("early_hints is newer than 1.22")
+def test_early_hints(go):
+    def handler(conn):
+        while conn.read_request():
+            conn.send("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\r\n")
+            conn.send(response(b"final"))
+    s = go(handler=handler, location="early_hints $arg_h;")
+    with h2(s) as c:
+        r = c.get("/b/?h=1", authority="one.test")
+        assert r.status == 200 and r.body == b"final"
+        assert [dict(i) for i in r.interims] == [{":status": "103", "link": "</a.css>"}]
+        assert c.get("/b/", authority="one.test").interims == []

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from harness import (ORACLE, Conn, Server, build_request, chunked, echo_lines, poll, response)
+from harness import (ORACLE, SLOW, Conn, Server, build_request, chunked, echo_lines, poll, response)
 
 
 @pytest.fixture
@@ -591,3 +591,81 @@ def test_big_response_head(start, backend):
         assert r.status == 502
     else:  # FEATURES N30: grows on demand
         assert r.status == 200 and len(r.all("Set-Cookie")) == 5
+
+
+def hinting(conn):
+    """Two hints, and a final answer when the test says so (the second request gets none)."""
+    while conn.read_request():
+        conn.send("HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nServer: up\r\nDate: x\r\nX-Hide: 1\r\nX-Hop: 1\r\n"
+                  "Connection: X-Hop\r\nX-Accel-Expires: 1\r\nContent-Length: 5\r\n\r\n")
+        conn.send("HTTP/1.1 103 Early Hints\r\nLink: </b.css>; rel=preload\r\nX-Y: z\r\n\r\n")
+        conn.send("HTTP/1.1 103 Early Hints\r\nServer: nothing else\r\n\r\n")
+        conn.send("HTTP/1.1 102 Processing\r\nX-Processing: 1\r\n\r\n")
+        conn.go.wait(20 * SLOW)
+        conn.send(response(b"final"))
+
+
+HINTS = """server { listen 127.0.0.1:@port@; proxy_http_version 1.1; proxy_hide_header X-Hide; proxy_pass_header Server; early_hints $http_sec_fetch_mode $arg_h;
+    location / { proxy_pass http://@b@; } location /off { early_hints 0 ""; proxy_pass http://@b@; } location /up { proxy_request_buffering off; proxy_pass http://@b@; } }
+    server { listen 127.0.0.1:@port2@; location / { proxy_pass http://@b@; } }"""
+
+
+@pytest.mark.sluice_only("early_hints is newer than 1.22")
+def test_early_hints(start, backend):
+    """They reach the client before the answer is there; without what is hidden or for the connection; only when wanted."""
+    go = threading.Event()
+
+    def handler(conn):
+        conn.go = go
+        hinting(conn)
+    b = backend(handler)
+    s = start(HINTS, values={"b": b.addr})
+    with s.connect() as c:
+        c.send(b"GET / HTTP/1.1\r\nHost: a\r\nSec-Fetch-Mode: navigate\r\n\r\n")
+        first = c.read_until(b"\r\n\r\n")
+        assert first == b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nServer: up"
+        assert c.read_until(b"\r\n\r\n") == b"HTTP/1.1 103 Early Hints\r\nLink: </b.css>; rel=preload\r\nX-Y: z"
+        assert c.read_until(b"\r\n\r\n") == b"HTTP/1.1 103 Early Hints\r\nServer: nothing else"
+        go.set()
+        r = c.read_response()
+        assert r.status == 200 and r.body == b"final" and r.get("X-Processing") is None
+        for target, version, port in (("/", "1.1", None), ("/?h=0", "1.1", None), ("/off?h=1", "1.1", None), ("/?h=1", "1.0", None)):
+            c.send(f"GET {target} HTTP/{version}\r\nHost: a\r\nConnection: keep-alive\r\n\r\n".encode())
+            r = c.read_response()
+            assert r.status == 200 and not r.interim, target
+        c.send(b"GET /?h=yes HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert [i.status for i in c.read_response().interim] == [103, 103, 103]
+    assert not s.get("/?h=1", "port2").interim
+    s.wait_log(r'"GET /\?h=yes HTTP/1.1" 200 5 ')
+
+
+@pytest.mark.sluice_only("early_hints is newer than 1.22")
+def test_early_hints_and_100_continue(start, backend):
+    """A hint while the upload waits for its 100: both arrive whole, then the answer."""
+    def handler(conn):
+        r = conn.read_head()
+        conn.send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+        assert len(conn.read_body(r)) == 10
+        conn.send(response(b"final"))
+    b = backend(handler)
+    s = start(HINTS, values={"b": b.addr})
+    with s.connect() as c:
+        c.send(b"POST /up?h=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n")
+        got = sorted([c.read_until(b"\r\n\r\n"), c.read_until(b"\r\n\r\n")])
+        assert got == [b"HTTP/1.1 100 Continue", b"HTTP/1.1 103 Early Hints\r\nLink: </a>"]
+        c.send(b"0123456789")
+        assert c.read_response().body == b"final"
+
+
+@pytest.mark.sluice_only("early_hints is newer than 1.22")
+def test_too_many_early_hints(start, backend):
+    """Those beyond proxy_buffer_size are left out, as nginx does."""
+    def handler(conn):
+        conn.read_request()
+        for i in range(40):
+            conn.send(f"HTTP/1.1 103 Early Hints\r\nLink: </{'x' * 180}{i}>\r\n\r\n")
+        conn.send(response(b"final"))
+    b = backend(handler)
+    s = start("server { listen 127.0.0.1:@port@; proxy_http_version 1.1; proxy_buffer_size 2k; early_hints 1; location / { proxy_pass http://@b@; } }", values={"b": b.addr})
+    r = s.get("/")
+    assert r.body == b"final" and 5 <= len(r.interim) <= 2048 // 180

@@ -167,6 +167,18 @@ static enum fail http1_keep_head(struct exchange *x, struct http1 *h, size_t use
 	return FAIL_OK;
 }
 
+static enum fail http1_keep_hints(struct exchange *x, struct http1 *h, size_t used)
+{
+	const char *from = h->wire.in.p + h->wire.in.start;
+	char *to = wire_keep(x, &h->wire, used);
+
+	if (!to)
+		return FAIL_NO_MEMORY;
+	h1_rebase_response(&x->resp, from, to);
+	x->hints = true;
+	return FAIL_OK;
+}
+
 /* Is all of the answer here already, as far as can be told without looking into chunks? */
 static bool http1_is_whole(const struct exchange *x, const struct http1 *h)
 {
@@ -187,6 +199,8 @@ static MAY_SUSPEND enum fail http1_recv(struct exchange *x)
 
 	if (f != FAIL_OK)
 		return f;
+	if (x->resp.status == 103 && exchange_passes_hints(x, used))
+		return http1_keep_hints(x, h, used);
 	if (x->resp.status < 200 && x->resp.status != 101) {
 		inbuf_take(&h->wire.in, used);
 		return FAIL_OK;
