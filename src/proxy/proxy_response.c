@@ -225,19 +225,31 @@ static bool response_carries(enum hdr_id id, int status)
 	       (id == HDR_WWW_AUTHENTICATE && status == 401);
 }
 
+static bool field_is_many(enum hdr_id id)
+{
+	return id == HDR_SET_COOKIE || id == HDR_CACHE_CONTROL || id == HDR_WWW_AUTHENTICATE;
+}
+
 static enum fail response_carry(struct exchange *x, bool only_auth)
 {
-	struct hdrs *keep = arena_alloc(&x->r->arena, sizeof(*keep));
+	struct hdrs *keep = x->log->carried;
 
-	if (!keep)
-		return FAIL_NO_MEMORY;
-	hdrs_init(keep, &x->r->arena);
-	hdrs_each (hd, &x->resp.headers)
-		if (only_auth ? hd->id == HDR_WWW_AUTHENTICATE
-			      : response_carries(hd->id, x->resp.status))
-			if (!hdrs_append(keep, hd->id, hd->name, hd->value))
-				return FAIL_NO_MEMORY;
-	x->log->carried = keep;
+	if (!keep) {
+		keep = arena_alloc(&x->r->arena, sizeof(*keep));
+		if (!keep)
+			return FAIL_NO_MEMORY;
+		hdrs_init(keep, &x->r->arena);
+		x->log->carried = keep;
+	}
+	hdrs_each (hd, &x->resp.headers) {
+		if (only_auth ? hd->id != HDR_WWW_AUTHENTICATE
+			      : !response_carries(hd->id, x->resp.status))
+			continue;
+		if (!field_is_many(hd->id)) /* of the redirect before this one */
+			hdrs_remove(keep, hd->id);
+		if (!hdrs_append(keep, hd->id, hd->name, hd->value))
+			return FAIL_NO_MEMORY;
+	}
 	if (!only_auth) {
 		x->log->carried_type = x->r->resp.content_type;
 		x->log->carried_charset = x->r->resp.charset;
@@ -275,22 +287,27 @@ static MAY_SUSPEND int response_redirect(struct exchange *x, struct span to)
 	return req_redirect(r, path, args);
 }
 
-/* The final answer of a request that X-Accel-Redirect, or an intercepted error, sent elsewhere. */
+/* The final answer of a request that X-Accel-Redirect, or an intercepted error, sent elsewhere: to
+ * a file, whose own fields count less than these, or to another server, whose fields count more. */
 enum fail proxy_filter(struct req *r, struct resp *resp)
 {
 	struct upstream_log *log = r->upstream;
 
-	if (!log || !log->carried || resp->from_upstream)
+	if (!log || !log->carried)
 		return FAIL_OK;
+	hdrs_each (hd, log->carried)
+		if (!resp->from_upstream && hd->id != HDR_SET_COOKIE)
+			hdrs_remove(&resp->headers, hd->id);
 	hdrs_each (hd, log->carried) {
 		if (hd->id == HDR_ACCEPT_RANGES && resp->allow_ranges)
 			continue;
-		if (hd->id != HDR_SET_COOKIE)
-			hdrs_remove(&resp->headers, hd->id);
+		if (!field_is_many(hd->id) && hdrs_find(&resp->headers, hd->id))
+			continue;
 		if (!hdrs_append(&resp->headers, hd->id, hd->name, hd->value))
 			return FAIL_NO_MEMORY;
 	}
-	if (log->carried_type.n && resp->status < 300) {
+	if (log->carried_type.n && resp->status < 300 &&
+	    !(resp->from_upstream && resp->content_type.n)) {
 		resp->content_type = log->carried_type;
 		resp->charset = log->carried_charset;
 	}

@@ -182,6 +182,7 @@ int req_redirect(struct req *r, struct span uri, struct span args)
 	r->uri = uri;
 	r->args = args;
 	r->has_args = args.n > 0;
+	r->valid_location = true;
 	req_uri_reset(r);
 	return PHASE_AGAIN;
 }
@@ -268,7 +269,7 @@ enum fail req_set_uri(struct req *r)
 	if (r->in.method == METHOD_CONNECT || r->in.method == METHOD_TRACE)
 		return FAIL_METHOD_NOT_ALLOWED;
 	f = uri_normalise(r->in.path, srv->merge_slashes, &r->arena, &r->uri);
-	r->valid_unparsed_uri = true;
+	r->valid_unparsed_uri = r->valid_location = true;
 	return f;
 }
 

@@ -269,7 +269,6 @@ int location_find(struct req *r)
 		l = r->server->root;
 	r->location = l;
 	r->scope = l->scope;
-	r->valid_location = true;
 	if (l->internal && !r->internal)
 		return 404;
 	if (slash)

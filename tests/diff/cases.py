@@ -42,6 +42,11 @@ CASES = [
     ("static files", server("", TYPES), ["/", "/a.txt", "/b.css", "/empty", "/dir/", "/dir", "/dir/x.txt", "/noindex/", "/noindex", "/none",
                                          "/sp%20ace.txt", "/UPPER.TXT", "/pic.JPG", "/noext", "/a.txt/", "/a.txt?query", "//a.txt", "/./a.txt",
                                          "/dir/../a.txt", "/none/", "/dir/x.txt/y"]),
+    ("rewrite break before the location", server('rewrite ^/answer/(.*)$ /named?z=1 break; location / { proxy_pass http://@b@/up/; } location /x/ { proxy_pass http://@b@/up/; }'),
+     ["/answer/plain", "/other", "/x/y"]),
+    ("x-accel-redirect to a server", server('location /accel/ { proxy_pass http://@b@; } location /files/ { proxy_pass http://@b@/answer/headers?; proxy_ignore_headers X-Accel-Redirect; } '
+                                            'location @named { proxy_pass http://@b2@; proxy_ignore_headers X-Accel-Redirect; }'),
+     ["/accel/file", "/accel/named", "/accel/none", "/accel/args", h("/accel/file", "HEAD")]),
     ("internal in internal", server('location /dir { internal; location /dir/x { } location ~ index { } } location /a.txt { internal; location ~ txt { } } '
                                     'location /go { rewrite ^ /dir/x.txt; }'), ["/dir/x.txt", "/dir/index.html", "/dir/", "/a.txt", "/go"]),
     ("default type", server("default_type application/x-thing;"), ["/noext", "/a.txt", "/page.html"]),
