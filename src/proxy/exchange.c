@@ -293,7 +293,7 @@ static bool exchange_may_replay(const struct exchange *x, enum fail f)
 	if (f == FAIL_UPSTREAM_SILENT && x->pick.tries_left &&
 	    exchange_again(x, NEXT_TIMEOUT, x->pick.tries_left - 1))
 		return false;
-	if (!x->connected || !x->reused || !x->conf->retry_reused || x->interims ||
+	if (!x->connected || !x->reused || x->replayed || !x->conf->retry_reused || x->interims ||
 	    x->proto->heard(x) || !exchange_repeatable(x))
 		return false;
 	return !tries_method_is_unsafe(x->r->method) ||
@@ -320,6 +320,7 @@ static MAY_SUSPEND enum fail exchange_attempt(struct exchange *x)
 	exchange_name_upstream(x, x->attempt->addr);
 	if (!exchange_want(x, &want, &tls))
 		return FAIL_BAD_CONFIG_VALUE;
+	x->replayed = false;
 	for (;;) {
 		x->sent = x->bytes_out = false;
 		f = exchange_proto(x->conf)->connect(x, &want);
@@ -339,6 +340,7 @@ static MAY_SUSPEND enum fail exchange_attempt(struct exchange *x)
 		if (!exchange_may_replay(x, f))
 			break;
 		exchange_drop(x);
+		x->replayed = f != FAIL_UPSTREAM_REFUSED;
 		want.fresh = true;
 	}
 	exchange_drop(x);

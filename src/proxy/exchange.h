@@ -60,6 +60,7 @@ struct exchange {
 	bool connected;	 /* it has a connection */
 	uint8_t refused; /* how often it was refused by servers that did not act on it */
 	bool reused;	 /* which has served before: replay rules apply */
+	bool replayed;	 /* in this attempt, by those rules: not again */
 	/* the request */
 	struct span uri, head;
 	enum http_method method; /* as sent */

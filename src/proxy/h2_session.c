@@ -195,8 +195,10 @@ static int on_frame_recv(nghttp2_session *s, const nghttp2_frame *frame, void *a
 		c->draining = true;
 		c->http1 = frame->goaway.error_code == NGHTTP2_HTTP_1_1_REQUIRED;
 	}
-	if (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA)
+	if (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) {
 		c->pings = 0;
+		c->served = true;
+	}
 	if (!st)
 		return 0;
 	st->wire_received += (int64_t)frame->hd.length + FRAME_HEAD;
@@ -374,7 +376,8 @@ static int send_data(nghttp2_session *s, nghttp2_frame *frame, const uint8_t *fr
 		co_wake(st->writer, 0);
 	if (!piece_len(&st->piece) && st->event)
 		st->event(st);
-	return 0;
+	/* nghttp2 would go on as long as the windows allow. */
+	return inbuf_len(&c->out) >= H2_OUT_SOFT ? NGHTTP2_ERR_PAUSE : 0;
 }
 
 /* ---- the session ---- */
@@ -421,11 +424,6 @@ bool h2_session_new(struct h2_upconn *c)
 }
 
 /* ---- verbs ---- */
-
-bool h2_stream_reused(const struct h2_stream *st)
-{
-	return st->conn && st->conn->u->requests > 1;
-}
 
 enum fail h2_stream_open(struct h2_stream *st, const struct h2_fields *f)
 {

@@ -5,8 +5,7 @@
 
 #define BUCKETS	  64
 #define READ_SIZE (64 * 1024)
-#define READS_MAX 16	      /* reads of one event, before others get their turn */
-#define OUT_SOFT  (64 * 1024) /* bytes of frames that wait for the socket, about */
+#define READS_MAX 16 /* reads of one event, before others get their turn */
 
 static _Thread_local struct {
 	bool ready;
@@ -102,7 +101,7 @@ static void h2_upconn_lost(struct h2_upconn *c, enum fail f)
 /* Frames into c->out. False: no memory. */
 static bool h2_upconn_fill(struct h2_upconn *c)
 {
-	while (inbuf_len(&c->out) < OUT_SOFT) {
+	while (inbuf_len(&c->out) < H2_OUT_SOFT) {
 		size_t had = inbuf_len(&c->out);
 		const uint8_t *p;
 		ssize_t n = nghttp2_session_mem_send(c->session, &p);
@@ -378,6 +377,7 @@ static void h2_upconn_join(struct h2_upconn *c, struct h2_stream *st, const stru
 {
 	h2_upconn_limits(c, g);
 	st->conn = c;
+	st->reused = c->served;
 	st->arrived_ms = io_now_ms();
 	list_push(&c->streams, &st->link);
 	c->nstreams++;

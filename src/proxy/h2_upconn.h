@@ -53,6 +53,7 @@ struct h2_stream {
 	bool deferred;		   /* nghttp2 waits for h2_stream_resume */
 	bool head_sent;		   /* it is in the connection's output */
 	bool sent;		   /* END_STREAM is */
+	bool reused;		   /* the connection had answered before this request joined it */
 	bool unseen;		   /* over, and no byte of the request ever reached the server */
 	uint64_t mark;		   /* the connection's stream_mark before the request */
 	const struct hdrs *trailers_out; /* may be NULL */
@@ -65,8 +66,6 @@ struct h2_stream {
 MAY_SUSPEND enum fail h2_upconn_take(struct pick *p, struct upconn_want *w, bool only,
 				     struct h2_stream *st, struct upconn **plain,
 				     int64_t *connect_us);
-/* Has the connection served other requests before? */
-bool h2_stream_reused(const struct h2_stream *st);
 /* Submits the request. FAIL_UPSTREAM_REFUSED: the connection takes no more. */
 enum fail h2_stream_open(struct h2_stream *st, const struct h2_fields *f);
 /* A new piece is in st->piece. */

@@ -3,10 +3,11 @@
 #include "base/pool.h"
 #include "proxy/h2_upconn.h"
 
-#define FRAME_HEAD		   9	  /* bytes before the payload of a frame */
-#define H2_STREAMS_BEFORE_SETTINGS 100	  /* RFC 9113 6.5.2 recommends no less */
-#define H2_HTTP1_MS		   300000 /* that long HTTP_1_1_REQUIRED is remembered */
-#define H2_STREAMS_MAX		   256	  /* on one connection, whatever the server allows */
+#define FRAME_HEAD		   9	       /* bytes before the payload of a frame */
+#define H2_STREAMS_BEFORE_SETTINGS 100	       /* RFC 9113 6.5.2 recommends no less */
+#define H2_HTTP1_MS		   300000      /* that long HTTP_1_1_REQUIRED is remembered */
+#define H2_OUT_SOFT		   (64 * 1024) /* bytes of frames that wait for the socket, about */
+#define H2_STREAMS_MAX		   256	       /* on one connection, whatever the server allows */
 
 struct h2_upconn {
 	struct upconn *u;
@@ -24,6 +25,7 @@ struct h2_upconn {
 	uint8_t pings;	    /* since the server said anything of a stream */
 	bool pinging;	    /* and nothing was heard since */
 	bool silent;	    /* for too long: gets no requests until something is heard */
+	bool served;	    /* it has answered something */
 	bool reset;	    /* the server's TCP said so */
 	bool http1;	    /* the server did: with HTTP_1_1_REQUIRED */
 	enum fail broken;   /* FAIL_OK: not */

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 
+import h2.settings
 import pytest
 
 import harness
@@ -80,6 +81,22 @@ def post_chunked(s, data):
         c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         c.send(harness.chunked(*[data[i:i + 30000] for i in range(0, len(data), 30000)]))
         return c.read_response()
+
+
+@pytest.mark.parametrize("more", ["proxy_request_buffering off;", "", "client_body_buffer_size 8m;"])
+def test_upload_into_a_window_without_end(start, h2b, more):
+    """What the server's windows allow is not all made at once: frames wait for the socket, up to a limit."""
+    def open_wide(c):
+        c.start({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 2 ** 30})
+        c.h2.increment_flow_control_window(2 ** 30)
+        c.flush()
+    b = h2b(lambda r: {"body": hashlib.sha1(r.body).hexdigest()}, started=open_wide)
+    s = start(conf(b, more), workers=1)
+    data = os.urandom(6 << 20)
+    assert s.get("/", method="POST", body=b"x").status == 200  # the windows are known
+    for _ in range(2):
+        r = s.get("/", method="POST", body=data)
+        assert r.status == 200 and r.body.decode() == hashlib.sha1(data).hexdigest()
 
 
 def test_streamed_upload(start, h2b):
@@ -447,6 +464,39 @@ def test_connection_gone_silent(start, h2b):
     assert s.get("/").status in (200, 504)
     assert s.get("/").status == 200 and b.accepted == 2
     gate.set()
+
+
+def test_dies_of_every_request(start, h2b):
+    """A connection that has answered nothing is no idle one that happened to close: nothing is repeated on another."""
+    gate = threading.Barrier(10)
+
+    def die(c, r):
+        c.gone = True
+        c.sock.shutdown(socket.SHUT_RDWR)
+    b = h2b(on_head=die)
+    s = start(conf(b), workers=1)
+
+    def one(i):
+        gate.wait()
+        return s.get("/").status
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        assert list(pool.map(one, range(10))) == [502] * 10
+    accepted = b.accepted
+    # One that has: once, and not for ever.
+    seen = []
+
+    def answer_then_die(c, r):
+        seen.append(r)
+        if len(c.requests) == 1:
+            return c.respond(r.stream, body=b"ok")
+        c.gone = True
+        c.sock.shutdown(socket.SHUT_RDWR)
+    b.on_head, b.on_request = (lambda c, r: None), answer_then_die
+    assert s.get("/").status == 200
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        got = list(pool.map(lambda i: s.get("/").status, range(10)))
+    assert set(got) <= {200, 502} and 200 in got
+    assert len(seen) <= 21 and b.accepted - accepted <= 11
 
 
 def test_server_vanishes(start, h2b, certs):

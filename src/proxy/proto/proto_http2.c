@@ -75,7 +75,7 @@ static MAY_SUSPEND enum fail http2_connect(struct exchange *x, struct upconn_wan
 			return can == H2_NO ? http2_fall_back(x, want) : FAIL_CANCELLED;
 	}
 	x->connected = true;
-	x->reused = h2_stream_reused(&h->st);
+	x->reused = h->st.reused;
 	return FAIL_OK;
 }
 
