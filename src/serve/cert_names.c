@@ -40,6 +40,7 @@ static void entry_free(struct cert_entry *e)
 	hash_remove(&cache.table, &e->node);
 	list_del(&e->lru);
 	tls_ctx_unref(e->ctx);
+	explicit_bzero(e->names, e->n); /* "data:" may be a key */
 	mem_free(e);
 }
 
@@ -261,11 +262,11 @@ static struct cert_entry *make(struct req *r, const struct cert_names *c, struct
 		if (!ctx)
 			req_log(r, LOG_ERR, 0, "%.*s", SPAN_ARG(err));
 	}
+	if (ctx)
+		e = entry_new(c, names, ctx); /* before a "data:" key in the names is wiped */
 	for (size_t i = 0; i < c->n; i++)
 		if (certs[i].key.n)
 			explicit_bzero((char *)certs[i].key.p, certs[i].key.n);
-	if (ctx)
-		e = entry_new(c, names, ctx);
 	if (e)
 		memcpy(e->stamps, stamps, sizeof(stamps));
 	else if (ctx)
