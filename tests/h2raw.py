@@ -41,7 +41,7 @@ class H2:
     """One connection. updates: give the windows back as data comes; ack: answer SETTINGS and PING."""
 
     def __init__(self, port, tls=False, settings=None, preface=True, updates=True, ack=True, rcvbuf=None, timeout=10,
-                 window=None):
+                 window=None, name="localhost"):
         self.sock = socket.socket()
         if rcvbuf:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
@@ -51,7 +51,7 @@ class H2:
         if tls:
             ctx = ssl._create_unverified_context()
             ctx.set_alpn_protocols(["h2"] if tls is True else tls)
-            self.sock = ctx.wrap_socket(self.sock, server_hostname="localhost")
+            self.sock = ctx.wrap_socket(self.sock, server_hostname=name)
             self.alpn = self.sock.selected_alpn_protocol()
         self.encoder, self.decoder = hpack.Encoder(), hpack.Decoder()
         self.decoder.max_header_list_size = 1 << 24

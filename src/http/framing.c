@@ -52,6 +52,7 @@ static enum fail split_absolute(struct http_request *req)
 	if (!scheme)
 		return FAIL_BAD_URI;
 	req->scheme = span_make(t.p, scheme);
+	req->absolute_form = true;
 	rest = span_cut(t, scheme + 3, t.n);
 	while (n < rest.n && rest.p[n] != '/' && rest.p[n] != '?' && rest.p[n] != '#')
 		n++;
@@ -76,7 +77,7 @@ static enum fail split_authority(struct http_request *req)
 enum fail target_split(struct http_request *req)
 {
 	req->scheme = req->authority = req->path = req->query = span_make(NULL, 0);
-	req->has_query = false;
+	req->has_query = req->absolute_form = false;
 	req->host_n = 0;
 	if (req->method == METHOD_CONNECT)
 		return split_authority(req);

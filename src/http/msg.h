@@ -43,6 +43,7 @@ struct http_request {
 	struct span path;  /* origin-form path, undecoded, starts with '/' ("*" for OPTIONS *) */
 	struct span query; /* behind '?', without it */
 	bool has_query;
+	bool absolute_form; /* the target was one: the client takes us for a proxy */
 	struct hdrs headers;
 	/* framing, decided by the codec after RFC 9112 6.3 */
 	int64_t content_length; /* -1: not given */

@@ -357,11 +357,10 @@ static enum fail trailers_apply(struct req *r, bool safe)
 					    .ready = trailer_ready,
 					    .close = trailer_close,
 					    .stalled = trailer_stalled};
-	const struct core_loc *l = req_conf(r, &core_loc_mod);
 	struct resp *resp = &r->resp;
 	struct trailer_body *t;
 
-	if (!resp->body || !req_is_11(r) || !l->chunked_transfer_encoding || r->parent ||
+	if (!resp->body || !r->sink->trailers(r) || r->parent ||
 	    !http_response_has_body(r->in.method, resp->status) || !trailers_wanted(r, safe))
 		return FAIL_OK;
 	t = arena_alloc(&r->arena, sizeof(*t));
@@ -375,7 +374,7 @@ static enum fail trailers_apply(struct req *r, bool safe)
 		.safe = safe,
 	};
 	resp->body = &t->body;
-	resp->content_length = -1;
+	resp->adds_trailers = true;
 	return FAIL_OK;
 }
 

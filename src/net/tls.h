@@ -81,6 +81,8 @@ void tls_rotate_ticket_keys(uint64_t wall_ms);
 struct tls_picker {
 	struct tls_ctx *(*pick)(void *arg, struct span sni);
 	void *arg;
+	struct span not_alpn; /* a protocol of the context's that is not offered here; pick may set
+				 it */
 };
 
 /* Starts TLS on a connected stream. 0, -ETIMEDOUT, -ECANCELED, -EPROTO, -EPIPE. early: bytes that

@@ -350,11 +350,16 @@ static bool set_alpn(struct making *m)
 int tls_alpn_cb(SSL *ssl, const unsigned char **out, unsigned char *outlen, const unsigned char *in,
 		unsigned inlen, void *arg)
 {
-	struct tls_ctx *c = tls_of(ssl)->ctx;
+	const struct tls *t = tls_of(ssl);
+	struct span have = span_make(t->ctx->alpn, t->ctx->nalpn);
 	unsigned char *chosen;
 
-	if (SSL_select_next_proto(&chosen, outlen, c->alpn, (unsigned)c->nalpn, in, inlen) !=
-	    OPENSSL_NPN_NEGOTIATED)
+	/* It can only be the first one. */
+	if (t->picker && have.n && t->picker->not_alpn.n &&
+	    span_eq(span_cut(have, 1, 1 + (size_t)(uint8_t)have.p[0]), t->picker->not_alpn))
+		have = span_cut(have, 1 + (size_t)(uint8_t)have.p[0], have.n);
+	if (SSL_select_next_proto(&chosen, outlen, (const unsigned char *)have.p, (unsigned)have.n,
+				  in, inlen) != OPENSSL_NPN_NEGOTIATED)
 		return SSL_TLSEXT_ERR_ALERT_FATAL; /* RFC 7301 section 3.2 */
 	*out = chosen;
 	return SSL_TLSEXT_ERR_OK;

@@ -362,6 +362,7 @@ static MAY_SUSPEND bool conn_proxy_line(struct conn *c, uint64_t deadline)
 struct conn_pick {
 	struct conn *conn;
 	struct http_port *port;
+	struct tls_picker *picker;
 };
 
 /* Within a handshake: the variables of a request that is not there yet. Without a certificate
@@ -385,18 +386,36 @@ static struct tls_ctx *conn_named_tls(const struct conn_pick *p, struct server *
 	return ctx ? ctx : s->tls;
 }
 
-static struct tls_ctx *conn_pick_tls(void *arg, struct span sni)
+static struct server *server_of_sni(struct http_port *port, struct span sni)
 {
-	const struct conn_pick *p = arg;
-	struct http_port *port = p->port;
 	char lower[256];
 	struct server *s;
 
 	for (size_t i = 0; i < sni.n && i < sizeof(lower); i++)
 		lower[i] = ascii_lower(sni.p[i]);
 	s = vnames_find(port, sni.n < sizeof(lower) ? span_make(lower, sni.n) : SPAN(""), NULL);
-	if (!s->tls)
-		s = port->default_server;
+	return s->tls ? s : port->default_server;
+}
+
+struct server *conn_server(struct conn *c, struct http_port *port)
+{
+	return c->tls ? server_of_sni(port, tls_sni(&c->stream)) : port->default_server;
+}
+
+static bool server_speaks_h2(const struct http_port *port, const struct server *s)
+{
+	const struct h2_srv *conf = conf_get(s->scope, &h2_srv_mod);
+
+	return conf->on || port->http2;
+}
+
+static struct tls_ctx *conn_pick_tls(void *arg, struct span sni)
+{
+	const struct conn_pick *p = arg;
+	struct server *s = server_of_sni(p->port, sni);
+
+	/* Its context may be another port's too. */
+	p->picker->not_alpn = server_speaks_h2(p->port, s) ? SPAN("") : SPAN("h2");
 	return s->cert_names ? conn_named_tls(p, s, sni) : s->tls;
 }
 
@@ -404,11 +423,12 @@ static struct tls_ctx *conn_pick_tls(void *arg, struct span sni)
  * 497. */
 static MAY_SUSPEND bool conn_handshake(struct conn *c, struct http_port *port, uint64_t deadline)
 {
-	struct conn_pick pick = {c, port};
-	struct tls_picker picker = {conn_pick_tls, &pick};
+	struct tls_picker picker = {.pick = conn_pick_tls};
+	struct conn_pick pick = {c, port, &picker};
 	char first;
 	int rc;
 
+	picker.arg = &pick;
 	if (inbuf_len(&c->in) == 0) {
 		if (!inbuf_reserve(&c->in, 1024, NULL) ||
 		    inbuf_read(&c->in, &c->stream, deadline) <= 0)
@@ -431,12 +451,11 @@ static MAY_SUSPEND bool conn_handshake(struct conn *c, struct http_port *port, u
  */
 static MAY_SUSPEND bool conn_speaks_h2(struct conn *c, struct http_port *port, uint64_t deadline)
 {
-	const struct h2_srv *conf = conf_get(port->default_server->scope, &h2_srv_mod);
 	struct span in;
 
 	if (c->tls)
 		return tls_alpn_is(&c->stream, SPAN("h2"));
-	if (!conf->on && !port->http2)
+	if (!server_speaks_h2(port, port->default_server))
 		return false;
 	for (;;) {
 		in = inbuf_span(&c->in);

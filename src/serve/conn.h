@@ -73,6 +73,8 @@ enum conn_next {
 MAY_SUSPEND enum conn_next h1_conn_request(struct conn *c);
 /* The port it came in on, in the current snapshot; NULL: not served any more. */
 struct http_port *conn_port(struct conn *c);
+/* The server that speaks before a request says which: SNI's, or the port's default one. */
+struct server *conn_server(struct conn *c, struct http_port *port);
 /* The local address (getsockname, or the PROXY protocol's). */
 int conn_local(struct conn *c, struct net_addr *out);
 /* The client's address as a sockaddr (PROXY protocol's only through the variables). */

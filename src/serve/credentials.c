@@ -8,9 +8,7 @@ enum fail req_take_proxied(struct req *r)
 
 	if (!r->server->connects)
 		return FAIL_OK;
-	/* Every HTTP/2 request has a scheme; only that of CONNECT is surely for a proxy. */
-	r->proxied =
-		r->in.method == METHOD_CONNECT || (r->in.version < HTTP_2 && r->in.scheme.n > 0);
+	r->proxied = r->in.method == METHOD_CONNECT || r->in.absolute_form;
 	v = hdrs_value(&r->in.headers, HDR_PROXY_AUTHORIZATION);
 	if (!r->proxied || !v.p)
 		return FAIL_OK;

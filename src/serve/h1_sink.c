@@ -270,6 +270,14 @@ static char *add_standard(char *p, const struct resp *resp, const struct core_lo
 	return p;
 }
 
+/* Only chunks can have some. */
+static bool h1_trailers(struct req *r)
+{
+	const struct core_loc *l = req_conf(r, &core_loc_mod);
+
+	return req_is_11(r) && l->chunked_transfer_encoding;
+}
+
 /* Decides the framing: RFC 9112 6. */
 static void head_framing(struct h1_client *h, struct resp *resp, bool has_body,
 			 const struct core_loc *l)
@@ -282,8 +290,10 @@ static void head_framing(struct h1_client *h, struct resp *resp, bool has_body,
 		resp->content_length = -1;
 	if (!has_body && !h->no_body && resp->content_length < 0)
 		resp->content_length = 0;
+	if (has_body && !h->no_body && resp->adds_trailers) /* which only chunks can have */
+		resp->content_length = -1;
 	if (!h->no_body && resp->content_length < 0) {
-		if (req_is_11(r) && l->chunked_transfer_encoding)
+		if (h1_trailers(r))
 			h->chunked = true;
 		else
 			r->keep_alive = false;
@@ -646,6 +656,7 @@ const struct sink_ops h1_sink = {
 	.data = h1_data,
 	.flush = h1_flush,
 	.interim = h1_interim,
+	.trailers = h1_trailers,
 	.accepts = h1_accepts,
 	.client_gone = h1_client_gone,
 	.body_limits = h1_body_limits,

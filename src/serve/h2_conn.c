@@ -184,7 +184,7 @@ static void h2_conn_end(struct io_turn_end *e);
 
 static struct h2_conn *h2_conn_new(struct conn *c, struct http_port *port)
 {
-	const struct conf_scope *scope = port->default_server->scope;
+	const struct conf_scope *scope = conn_server(c, port)->scope;
 	const struct h2_srv *conf = conf_get(scope, &h2_srv_mod);
 	struct h2_conn *h = mem_zalloc(sizeof(*h));
 

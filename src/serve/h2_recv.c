@@ -109,7 +109,7 @@ static int headers_received(struct h2_conn *h, const nghttp2_frame *frame)
 	h->head_ms = 0;
 	if (!s)
 		return 0;
-	s->req.request_length += (int64_t)frame->hd.length + H2_FRAME_HEAD;
+	s->req.request_length += (int64_t)frame->hd.length;
 	if (s->trailer_head) {
 		f = h2_head_end(s->trailer_head, end);
 		if (f != FAIL_OK)

@@ -428,6 +428,11 @@ static MAY_SUSPEND enum fail h2_interim(struct req *r, int status, const struct 
 	return FAIL_OK;
 }
 
+static bool h2_trailers(struct req *r)
+{
+	return true;
+}
+
 static unsigned h2_accepts(struct req *r)
 {
 	return PIECE_MEM | PIECE_FILE;
@@ -443,6 +448,7 @@ const struct sink_ops h2_sink = {
 	.data = h2_data,
 	.flush = h2_flush,
 	.interim = h2_interim,
+	.trailers = h2_trailers,
 	.accepts = h2_accepts,
 	.client_gone = h2_client_gone,
 	.body_limits = h2_body_limits,

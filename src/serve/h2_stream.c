@@ -171,7 +171,6 @@ static void body_store(struct h2_client *s, const uint8_t *p, size_t n)
 void h2_stream_data(struct h2_client *s, const uint8_t *p, size_t n)
 {
 	s->arrived += (int64_t)n;
-	s->req.request_length += (int64_t)n;
 	if (s->req.in.content_length >= 0 && s->arrived > s->req.in.content_length) {
 		if (s->in_fail == FAIL_OK)
 			h2_stream_in_fail(s, FAIL_BAD_CONTENT_LENGTH);
@@ -248,6 +247,8 @@ struct h2_client *h2_stream_new(struct h2_conn *h, int32_t id)
 		return NULL;
 	s = h2_of(r);
 	memset((char *)s + sizeof(struct req), 0, sizeof(*s) - sizeof(struct req));
+	r->server = conn_server(h->conn, port);
+	r->scope = r->server->scope;
 	r->sink = &h2_sink;
 	r->conn_request = ++h->conn->requests;
 	s->h2 = h;

@@ -342,6 +342,9 @@ static int port_join(struct conf_call *c, const struct net_addr *a, const struct
 	list_push(&p->members, &ps->link);
 	p->ssl |= o->ssl;
 	p->tls_servers += o->ssl;
+	if (o->http2 && !p->http2) /* the address's, as in nginx */
+		list_each (l, &p->members)
+			CONTAINER_OF(l, struct port_server, link)->server->listens_h2 = true;
 	p->http2 |= o->http2;
 	p->proxy_protocol |= o->proxy_protocol;
 	if (o->default_server && p->default_given)
@@ -351,7 +354,7 @@ static int port_join(struct conf_call *c, const struct net_addr *a, const struct
 		p->default_server = s;
 	p->default_given |= o->default_server;
 	s->has_listen = true;
-	s->listens_h2 |= o->http2;
+	s->listens_h2 |= p->http2;
 	return CONF_OK;
 }
 

@@ -38,6 +38,7 @@ struct resp {
 	struct body *body;	  /* NULL: empty */
 	bool allow_ranges;	  /* the range filter may cut it */
 	bool no_etag;
+	bool adds_trailers; /* `trailers` will be filled when the body has ended */
 	bool from_upstream;
 	bool buffered_off;     /* flush every piece (proxy_buffering off) */
 	struct tunnel *tunnel; /* 101: what takes over both connections */
@@ -55,6 +56,8 @@ struct sink_ops {
 	enum fail (*flush)(struct req *r);
 	/* An interim answer: 100 (headers NULL), 103. */
 	enum fail (*interim)(struct req *r, int status, const struct hdrs *headers);
+	/* Can fields follow the body? Then resp.adds_trailers may say that they will. */
+	bool (*trailers)(struct req *r);
 	/* What kinds of pieces data() takes without copying: enum piece_kind bits. */
 	unsigned (*accepts)(struct req *r);
 	/* Has the client gone away? Checked without waiting. */

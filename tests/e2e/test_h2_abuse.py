@@ -191,9 +191,8 @@ def test_rapid_reset_does_not_exceed_max_streams(go):
             for n in ids:
                 c.reset(n)
             c.ping()
-        assert c.get("/say").status == 200 or True
     poll(lambda: now[0] == 0, 10, "all upstream connections to close")
-    assert most[0] <= 30
+    assert most[0] <= 20  # this server hears a little later that one was closed than that the next one came
 
 
 def test_made_you_reset(go):
@@ -351,6 +350,36 @@ def test_dribbled_data(go):
     assert memory(s) - m0 < (60_000 if SANITIZED else 6_000)
 
 
+def test_empty_data_on_a_stream_that_is_over(go):
+    """What may have been on its way when we ended the stream is passed over, but not without end."""
+    s = go("location = /no { return 403 no; }")
+
+    def prepare(c):
+        n = c.open(c.fields("/no", method="POST"), end=False)
+        c.until(lambda: c.stream(n).reset is not None)
+        assert n == 1
+    attack(s, frame(DATA, 0, 1) * 1000, prepare=prepare)
+
+
+def test_answers_in_crumbs(go):
+    """Windows that are opened a byte at a time, on many streams: each byte costs a frame, but little work."""
+    s = go(files={"f/big": bytes(1_000_000)})
+    base = ordinary(s, 1000) / 1000
+    m0 = memory(s)
+    with H2(s.port(), settings={INITIAL_WINDOW: 0}, updates=False) as c:
+        ids = [c.open(c.fields("/f/big")) for _ in range(100)]
+        for n in ids:
+            c.head(n)
+        c0, rounds = cpu(s), 100
+        for i in range(rounds):
+            c.send(b"".join(frame(WINDOW_UPDATE, 0, n, struct.pack(">I", 1)) for n in ids))
+            c.until(lambda: all(len(c.stream(n).body) == i + 1 for n in ids))
+        used, grown = cpu(s) - c0, memory(s) - m0
+        assert not c.goaways
+    assert used <= base * rounds * len(ids) + 0.05, f"{used / rounds / len(ids) * 1e6:.1f} us a crumb, {base * 1e6:.0f} a request"
+    assert grown < (60_000 if SANITIZED else 100 * 24), f"{grown} KB"
+
+
 # ---------------------------------------------------------------- not reading
 
 @pytest.mark.parametrize("window", [0, 65535, 0x7fffffff])
@@ -366,6 +395,11 @@ def test_streams_that_are_never_read(go, window):
         c.sock.settimeout(0.3)
         poll(lambda: quiet(s), 20, "the worker to come to rest", every=0.2)
         grown = memory(s) - m0
+        c.sock.settimeout(20 * SLOW)
+        if window:  # it was the client who held it up
+            c.until(lambda: sum(len(st.body) for st in c.streams.values()) > min(1_000_000, window - 1))
+        else:
+            c.until(lambda: len([1 for st in c.streams.values() if st.status == 200]) == 100)
     assert grown < (100_000 if SANITIZED else 100 * 24), f"{grown} KB for 100 streams"
 
 
@@ -389,6 +423,8 @@ def test_proxied_answers_that_are_never_read(go):
         s.b.wait_requests(50, 30)
         poll(lambda: quiet(s), 30, "the worker to come to rest", every=0.3)
         grown = memory(s) - m0
+        c.sock.settimeout(20 * SLOW)
+        c.until(lambda: sum(len(st.body) for st in c.streams.values()) > 1_000_000)
     assert grown < (150_000 if SANITIZED else 50 * 150), f"{grown} KB for 50 streams"
 
 
