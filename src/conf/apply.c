@@ -179,7 +179,7 @@ static int check_form(struct conf_call *c, bool first)
 		return conf_error(c, 0, "directive \"%s\" has no opening \"{\"", row->name);
 	if (n < row->min || (row->max != 255 && n > row->max))
 		return wrong_count(c);
-	if (!first && !(row->flags & CONF_MULTI))
+	if (!first && !(row->flags & CONF_MULTI) && row->kind != CONF_MASK) /* masks add up */
 		return conf_error(c, 0, "\"%s\" directive is duplicate", row->name);
 	if (row->flags & CONF_DEPRECATED) {
 		conf_warn(c, 0, "the \"%s\" directive is deprecated", row->name);

@@ -182,6 +182,7 @@ static const struct {
 	{"colour pink;",
 	 "emerg 1:8 invalid value \"pink\"| \"colour\" takes \"red\", \"green\", \"blue\"\n"},
 	{"mask red Red;", "warn 1:10 duplicate value \"red\"\n"},
+	{"mask red; mask blue; mask red;", "warn 1:27 duplicate value \"red\"\n"},
 	{"mask red pink;",
 	 "emerg 1:10 invalid value \"pink\"| \"mask\" takes \"red\", \"green\", \"blue\"\n"},
 	{"level 10;", "emerg 1:7 value must be between 1 and 9\n"},

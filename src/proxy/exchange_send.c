@@ -42,6 +42,13 @@ int exchange_take_body(struct exchange *x)
 
 	x->body_kind = SEND_NOTHING;
 	if (c->set_body) {
+		/* $request_body may stand in it. */
+		if (!c->set_body->constant && c->request_buffering && exchange_has_body(r) &&
+		    (r->buffered || !(r->body_received || r->body->done))) {
+			rc = req_read_body(r);
+			if (rc)
+				return rc;
+		}
 		x->memory = tmpl_eval(c->set_body, &r->vars);
 		x->body_kind = SEND_MEMORY;
 		x->body_length = (int64_t)x->memory.n;

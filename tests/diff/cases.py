@@ -171,9 +171,10 @@ CASES = [
     ("proxy headers out", server("""location / { proxy_pass http://@b@; } location /s { proxy_pass http://@b@; proxy_set_header Host $host; proxy_set_header X-Real-IP $remote_addr;
         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header Accept-Encoding ""; proxy_set_header X-E ""; }
         location /h { proxy_pass http://@b@; proxy_pass_request_headers off; } location /m { proxy_pass http://@b@; proxy_method PUT; } location /sb { proxy_pass http://@b@; proxy_set_body "b:$arg_b"; }
+        location /rb { proxy_pass http://@b@; proxy_set_body "<$request_body>"; proxy_set_header X-Body $request_body; proxy_ignore_headers Expires; proxy_ignore_headers Cache-Control Expires; }
         location /nb { proxy_pass http://@b@; proxy_pass_request_body off; }""".replace("proxy_pass_request_body off;", 'proxy_pass_request_body off; proxy_set_header Content-Length "";')),
      [h("/", Accept="a/b", X_Long="v" * 500), h("/", "POST", body=b"body"), h("/s", X_Forwarded_For="192.0.2.1", Accept_Encoding="gzip", X_E="1"), h("/s"), h("/h", X_A="1", Cookie="a=b"),
-      h("/h", "POST", body=b"x"), h("/m"), h("/m", "POST", body=b"m"), h("/sb?b=1"), h("/sb", "POST", body=b"orig"), h("/nb", "POST", body=b"gone"), h("/", version="1.0"), h("/", "DELETE"),
+      h("/h", "POST", body=b"x"), h("/m"), h("/m", "POST", body=b"m"), h("/sb?b=1"), h("/sb", "POST", body=b"orig"), h("/rb", "POST", body=b"orig"), h("/rb"), h("/nb", "POST", body=b"gone"), h("/", version="1.0"), h("/", "DELETE"),
       h("/", "OPTIONS"), h("/", "POST", body=b""), h("/", Keep_Alive="300", Upgrade="h2c"), h("/", Expect="100-continue", method="POST", body=b"e"), h("/", X_1="a", X_2="b")]),
     ("proxy header inheritance", server("proxy_set_header X-Top top; proxy_set_header Host top.example; location /a { proxy_pass http://@b@; } location /b { proxy_set_header X-B b; proxy_pass http://@b@; } "
                                         "location /c { if ($arg_x) { proxy_pass http://@b@; } proxy_set_header X-C c; proxy_pass http://@b@; }"), ["/a", "/b", "/c", "/c?x=1"]),
