@@ -327,8 +327,17 @@ struct log_words {
 	struct span id, status, body, bytes, completion, time;
 };
 
+/* How setup.c has them. A full disk cuts lines, and the next one goes on where one was cut. */
+#define LOG_BARS 9
+
 static bool log_split(struct span line, struct log_words *w)
 {
+	unsigned bars = 0;
+
+	for (size_t i = 0; i < line.n; i++)
+		bars += line.p[i] == '|';
+	if (bars != LOG_BARS)
+		return false;
 	return span_split(&line, '|', &w->id) && span_split(&line, '|', &w->status) &&
 	       span_split(&line, '|', &w->body) && span_split(&line, '|', &w->bytes) &&
 	       span_split(&line, '|', &w->completion) && span_split(&line, '|', &w->time);

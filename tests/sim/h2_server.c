@@ -331,7 +331,7 @@ static void hstream_answer(struct hstream *s)
 	if (s->answering || !s->open || c->doomed)
 		return;
 	s->answering = true;
-	s->ask->early |= !s->read_all && s->ask->upload > 0;
+	s->ask->early |= !s->read_all && s->ask->upload >= 0;
 	sim_note("server %u.%u: act %d for request %u", c->group, c->server, s->act, s->ask->id);
 	switch (s->act) {
 	case HACT_RESET:

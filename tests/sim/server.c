@@ -407,7 +407,7 @@ void sconn_answer(struct sconn *s, enum act act)
 	}
 	answer_prepare(s);
 	s->answering = true;
-	s->ask->early |= !s->read_all && s->ask->upload > 0;
+	s->ask->early |= !s->read_all && s->ask->upload >= 0;
 	sconn_pace(s);
 	if (act == ACT_SLOW) {
 		s->tx_paused = true;
