@@ -1,5 +1,6 @@
 /* HTTP/2 connections to servers: what nghttp2 tells, and the streams. Nothing here suspends. */
 #include <errno.h>
+#include "base/mutant.h"
 #include "io/loop.h"
 #include "proxy/h2_upconn_int.h"
 
@@ -192,7 +193,7 @@ static int on_frame_recv(nghttp2_session *s, const nghttp2_frame *frame, void *a
 	if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK))
 		on_settings(c);
 	if (frame->hd.type == NGHTTP2_GOAWAY) {
-		c->draining = true;
+		c->draining = !MUTANT(deaf_to_goaway);
 		c->http1 = frame->goaway.error_code == NGHTTP2_HTTP_1_1_REQUIRED;
 	}
 	if (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) {
@@ -217,7 +218,7 @@ static void stream_data(struct h2_stream *st, const uint8_t *p, size_t n)
 		stream_refuse(st, FAIL_NO_MEMORY, NGHTTP2_INTERNAL_ERROR);
 		return;
 	}
-	if (n && st->arrived == st->announced) {
+	if (n && st->arrived == st->announced && !MUTANT(last_byte_early)) {
 		st->held_back = true;
 		st->last = p[--n];
 	}
@@ -259,12 +260,16 @@ static int on_stream_close(nghttp2_session *s, int32_t id, uint32_t code, void *
 		atomic_store_explicit(&c->u->peer->http1_until_ms, io_now_ms() + H2_HTTP1_MS,
 				      memory_order_relaxed);
 		h2_stream_detach(st, FAIL_UPSTREAM_HTTP1);
-	} else if (code == NGHTTP2_REFUSED_STREAM && !st->head_done && !st->interims) {
+	} else if ((code == NGHTTP2_REFUSED_STREAM || MUTANT(reset_is_refused)) && !st->head_done &&
+		   !st->interims) {
 		/* It has as many as it wants, whatever it announced. */
 		c->limit = MIN_OF(c->limit, MAX_OF(c->nstreams - 1, 1u));
 		h2_stream_detach(st, FAIL_UPSTREAM_REFUSED);
 	} else if (!st->head_sent) { /* nor what came too late for a connection that ends */
 		h2_stream_detach(st, FAIL_UPSTREAM_REFUSED);
+	} else if (MUTANT(reset_is_end) && st->head_done && !st->held_back) {
+		st->ended = true;
+		h2_stream_detach(st, FAIL_OK);
 	} else {
 		h2_stream_detach(st, st->head_done ? FAIL_UPSTREAM_TRUNCATED : FAIL_UPSTREAM_RESET);
 	}
@@ -324,7 +329,7 @@ static ssize_t read_data(nghttp2_session *s, int32_t id, uint8_t *buf, size_t le
 	*flags |= NGHTTP2_DATA_FLAG_NO_COPY;
 	if (st->piece_last && n == piece_len(&st->piece)) {
 		*flags |= NGHTTP2_DATA_FLAG_EOF;
-		if (st->trailers_out) {
+		if (st->trailers_out && !MUTANT(lost_up_trailers)) {
 			struct h2_fields f;
 
 			h2_fields_init(&f, st->arena, st->trailers_out->n);
@@ -461,7 +466,9 @@ void h2_stream_consume(struct h2_stream *st, size_t n)
 {
 	if (!st->conn || !n)
 		return;
-	nghttp2_session_consume_stream(st->conn->session, st->id, n);
+	if (!MUTANT(down_window_never))
+		nghttp2_session_consume_stream(st->conn->session, st->id,
+					       MUTANT(down_window_twice) ? 2 * n : n);
 	h2_upconn_arm(st->conn);
 }
 

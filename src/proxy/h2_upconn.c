@@ -1,5 +1,6 @@
 /* HTTP/2 connections to servers: finding, making, ending them, and their I/O. */
 #include <errno.h>
+#include "base/mutant.h"
 #include "io/loop.h"
 #include "proxy/h2_upconn_int.h"
 
@@ -343,7 +344,7 @@ static bool h2_upconn_has_room(const struct h2_upconn *c)
 	return !c->draining && !c->deaf && !c->silent && c->broken == FAIL_OK &&
 	       c->nstreams < c->limit && c->u->requests < c->keepalive_requests &&
 	       io_now_ms() - c->u->opened_ms <= c->keepalive_time_ms &&
-	       nghttp2_session_check_request_allowed(c->session);
+	       (nghttp2_session_check_request_allowed(c->session) || MUTANT(deaf_to_goaway));
 }
 
 static struct h2_upconn *h2_upconn_find(const struct peer *peer, uint64_t identity)

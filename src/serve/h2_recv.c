@@ -1,6 +1,7 @@
 /* What nghttp2 reports while it reads. Nothing here suspends, starts or cancels at once: streams
  * are put in line or woken. */
 #include <stdatomic.h>
+#include "base/mutant.h"
 #include "serve/h2_stream.h"
 
 #define GLITCH_DECAY_MS 100 /* one is forgiven in so many ms */
@@ -67,8 +68,10 @@ static int h2_on_begin_headers(nghttp2_session *session, const nghttp2_frame *fr
 	}
 	/* Between the last GOAWAY's submission and its departure nghttp2 still lets in what that
 	 * says is not served. */
-	h->head = s = h->nstreams < h->max_streams && h->phase != H2_LEAVING ? h2_stream_new(h, id)
-									     : NULL;
+	h->head = s =
+		h->nstreams < h->max_streams && (h->phase != H2_LEAVING || MUTANT(behind_goaway))
+			? h2_stream_new(h, id)
+			: NULL;
 	if (!s) {
 		refuse_stream(h, id);
 		return glitch(h);

@@ -1,6 +1,7 @@
 /* One stream: its head, its body, its end. */
 #include "serve/h2_stream.h"
 #include <errno.h>
+#include "base/mutant.h"
 #include "serve/tunnel.h"
 
 /* ---- the request body ---- */
@@ -29,7 +30,9 @@ static void body_release(struct h2_client *s)
 		return;
 	inbuf_free(&s->held);
 	if (!h2_gone(s)) {
-		nghttp2_session_consume_stream(s->h2->session, s->id, n);
+		if (!MUTANT(up_window_never))
+			nghttp2_session_consume_stream(s->h2->session, s->id,
+						       MUTANT(up_window_twice) ? 2 * n : n);
 		h2_conn_touch(s->h2);
 	}
 }
@@ -180,7 +183,7 @@ void h2_stream_data(struct h2_client *s, const uint8_t *p, size_t n)
 		h2_stream_in_fail(s, FAIL_NO_MEMORY);
 		return;
 	}
-	if (n && s->arrived == s->req.in.content_length) {
+	if (n && s->arrived == s->req.in.content_length && !MUTANT(last_byte_early)) {
 		s->held_back = true;
 		s->last = p[--n];
 	}

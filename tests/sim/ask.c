@@ -291,12 +291,27 @@ void ask_check_data(struct ask *a, struct span data)
 			   (long long)a->got_body, (long long)answer_length(a));
 }
 
+/* Clients of HTTP/2 look. A body of no bytes at all has none, as HTTP/1 would not have them. */
+static void check_trailers(const struct ask *a, const struct ask_try *t)
+{
+	bool pass = a->route->trailers && t->trailers;
+
+	if (!a->muxed || t->unclear || !answer_has_body(a))
+		return;
+	if (a->got_trailers && !pass)
+		sim_broken("trailers", "request %u: trailers that should not come", a->id);
+	if (pass && t->declared && !a->got_trailers)
+		sim_broken("trailers", "request %u: the trailers of the answer are lost", a->id);
+}
+
 void ask_check_end(struct ask *a, bool whole)
 {
 	const struct ask_try *t = a->seen_try >= 0 ? &a->tries[a->seen_try] : NULL;
 
 	a->ended = true;
 	a->got_whole = whole;
+	if (whole && !a->own && t && a->kind == ASK_PROXIED)
+		check_trailers(a, t);
 	if (a->own || !answer_has_body(a) || a->got_body == answer_length(a))
 		return;
 	if (whole && !(t && t->until_close && t->cut))

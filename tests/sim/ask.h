@@ -25,6 +25,9 @@ struct ask_try {
 	unsigned bits; /* NEXT_* of which one must be configured for another try; 0: none may follow
 			*/
 	uint64_t read_us;   /* when the request was read to its end; 0: not */
+	uint64_t stuck_us;  /* when its server read the last byte before it stopped doing so; 0: it
+			       did not */
+	bool trailers;	    /* are behind the answer */
 	bool hung;	    /* no byte of an answer ever came */
 	bool refused;	    /* HTTP/2: the server said that it has not done anything for it */
 	const char *reason; /* as its status line said it; NULL: HTTP/2 has none */
@@ -46,6 +49,8 @@ struct ask {
 	int64_t from;	   /* of a file: the first byte that is asked for */
 	unsigned file;
 	bool chunked, expect, bad_body;
+	bool up_trailers; /* behind the upload */
+	bool muxed;	  /* its client speaks HTTP/2 */
 	bool stalls; /* its client reads nothing from the start, and the answer is too large for
 			sockets */
 	const char *excuse; /* why it need not be answered; NULL: it must be */
@@ -57,7 +62,7 @@ struct ask {
 	int seen_try; /* whose answer it is; -1: none yet */
 	int got_status;
 	int64_t got_body, got_wire;
-	bool got_whole, got_chunked;
+	bool got_whole, got_chunked, got_trailers;
 	bool early; /* a server answered before it had read the request: the connection may end with
 		       that */
 	uint64_t sent_us; /* its last byte left the client */

@@ -90,6 +90,7 @@ static void client_make_feed(struct client *c, struct ask *a)
 	f->extensions = sim_chance(2000);
 	if (sim_chance(3000))
 		f->trailer = "X-Trailer: client\r\n";
+	a->up_trailers = a->chunked && f->trailer;
 	if (a->bad_body)
 		f->bad_chunk = (int64_t)sim_draw((uint64_t)a->upload);
 }

@@ -153,6 +153,8 @@ static int mux_on_header(nghttp2_session *session, const nghttp2_frame *frame, c
 	if (!s)
 		return 0;
 	mux_check_name(s, span_make(name, namelen), s->in.head.n);
+	if (s->head_done && !s->in.head.n)
+		text_add(&s->in.head, "\r\n", 2); /* in place of a first line */
 	if (name[0] == ':') {
 		text_add(&s->in.head, "HTTP/2 ", 7);
 	} else {
@@ -190,6 +192,7 @@ static void mux_got_head(struct mux_ask *s, bool end)
 	if (s->head_done) {
 		if (!end)
 			sim_broken("framing", "request %u: a second head is not the end", s->a->id);
+		s->a->got_trailers = head_field(&s->in, "x-trailer", &line);
 		return;
 	}
 	line = head_line(&s->in);
@@ -346,6 +349,7 @@ static ssize_t mux_read(nghttp2_session *session, int32_t id, uint8_t *buf, size
 
 		if (nghttp2_submit_trailer(session, id, &nv, 1) == 0)
 			*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+		s->a->up_trailers = true;
 	}
 	return (ssize_t)n;
 }
@@ -889,6 +893,7 @@ struct mux_ask *mux_add(struct mux *c, const struct route *r, enum ask_kind kind
 	BUG_ON(c->nasks > MUX_ASKS);
 	*s = (struct mux_ask){
 		.c = c, .a = ask_new(r, kind, method), .cancel_sent = -1, .cancel_read = -1};
+	s->a->muxed = true;
 	snprintf(s->a->target, sizeof(s->a->target), "%s%u", r->prefix, s->a->id);
 	s->cancel_timer = (struct mux_timer){{.run = mux_cancel_timer}, c, s};
 	s->expect_timer = (struct mux_timer){{.run = mux_expect_timer}, c, s};

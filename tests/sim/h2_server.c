@@ -24,6 +24,7 @@ struct hstream {
 	struct ask *ask;
 	struct ask_try *try;
 	enum hact act;
+	bool got_trailers;
 	bool read_all, answering, answered, deferred, paused;
 	int64_t up, down, length, cut; /* cut: bytes after which the answer stops; -1: none */
 	size_t step, owed;
@@ -164,6 +165,7 @@ static ssize_t hstream_read(nghttp2_session *session, int32_t id, uint8_t *buf, 
 	int64_t until = s->cut >= 0 ? MIN_OF(s->cut, s->length) : s->length;
 	size_t n = MIN_OF(length, (size_t)MAX_OF(until - s->down, 0));
 	uint64_t key = ask_answer_key(s->ask, ask_try_nth(s->ask, s->try));
+	nghttp2_nv trailer = {(uint8_t *)"x-trailer", (uint8_t *)"server", 9, 6, 0};
 
 	if (s->act == HACT_ECHO && !s->read_all)
 		n = MIN_OF(n, (size_t)MAX_OF(s->up - s->down, 0));
@@ -182,6 +184,8 @@ static ssize_t hstream_read(nghttp2_session *session, int32_t id, uint8_t *buf, 
 		nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, (uint32_t)sim_draw(14));
 	} else if (s->cut < 0 && s->down == s->length) {
 		*flags |= NGHTTP2_DATA_FLAG_EOF;
+		if (s->try->trailers && nghttp2_submit_trailer(session, id, &trailer, 1) == 0)
+			*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
 		s->answered = true;
 		if (s->act == HACT_STOP && !s->read_all)
 			nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
@@ -290,6 +294,7 @@ static void hstream_begin(struct hstream *s)
 		s->step = 1 + (size_t)sim_draw(16000) + (size_t)s->length / 300;
 		s->pause_us = (unsigned)sim_draw(8000);
 	}
+	t->trailers = world.setup.trailers && s->act != HACT_STOP && sim_chance(5000);
 	hstream_interims(s);
 	hstream_head(s, says);
 }
@@ -423,6 +428,8 @@ static int hserver_on_header(nghttp2_session *session, const nghttp2_frame *fram
 {
 	struct hstream *s = hstream_find(arg, frame->hd.stream_id);
 
+	if (s && s->ask)
+		s->got_trailers |= span_eq(span_make(name, namelen), SPAN("x-trailer"));
 	if (!s || s->ask)
 		return 0;
 	if (!s->head.n)
@@ -512,6 +519,18 @@ static void hstream_request(struct hstream *s, bool end)
 		hstream_answer(s);
 }
 
+/* Those of an upload that is buffered are not kept. */
+static void hstream_check_trailers(const struct hstream *s)
+{
+	const struct ask *a = s->ask;
+
+	if (s->got_trailers && !(a->up_trailers && a->route->trailers))
+		sim_broken("trailers", "request %u came with trailers", a->id);
+	if (a->up_trailers && a->upload > 0 && a->route->trailers && !a->route->request_buffering &&
+	    !s->got_trailers)
+		sim_broken("trailers", "request %u came without its trailers", a->id);
+}
+
 static void hstream_whole(struct hstream *s)
 {
 	struct ask *a = s->ask;
@@ -521,6 +540,7 @@ static void hstream_whole(struct hstream *s)
 			   a->id, (long long)s->up, (long long)a->upload);
 	if (a->bad_body)
 		sim_broken("malformed", "request %u with a broken body came to its end", a->id);
+	hstream_check_trailers(s);
 	s->read_all = s->try->whole = true;
 	s->try->read_us = sim_now_us();
 	if (s->act == HACT_SLOW && !s->answering)
@@ -568,8 +588,10 @@ static int hserver_on_data(nghttp2_session *session, uint8_t flags, int32_t id, 
 	if (right < n || s->up > s->ask->upload + (s->ask->bad_body ? 1 << 20 : 0))
 		sim_broken("body-up", "request %u: byte %llu of the upload is wrong", s->ask->id,
 			   (unsigned long long)s->up - n + right);
-	if (s->act == HACT_STUCK)
+	if (s->act == HACT_STUCK) {
+		s->try->stuck_us = sim_now_us();
 		return 0;
+	}
 	if (s->act == HACT_LAZY) {
 		s->owed += n;
 		sim_timer_start(&s->window_timer.t, sim_now_us() + 1 + sim_draw(3000));

@@ -24,6 +24,20 @@ static void time_check(unsigned client, const char *what, uint64_t since, unsign
 	time_check_span(client, what, since, since, timeout_ms);
 }
 
+/* A server stopped reading: what it had room for went on for a moment, and the client may have sent
+ * the rest later. */
+#define ROOM_US 20000
+
+static void time_check_stuck(const struct ask *a, unsigned client)
+{
+	const struct ask_try *t = &a->tries[0];
+
+	if (a->got_status == 504 && a->ntries == 1 && t->stuck_us && !t->whole && a->sent)
+		time_check_span(client, "proxy_send_timeout", t->stuck_us,
+				MAX_OF(t->stuck_us + ROOM_US, a->sent_us),
+				world.setup.proxy_send_timeout);
+}
+
 void time_check_answer(struct client *c, struct ask *a)
 {
 	const struct ask_try *t = &a->tries[0];
@@ -33,6 +47,8 @@ void time_check_answer(struct client *c, struct ask *a)
 			   world.setup.connect_timeout);
 	if (world.destructive || world.ending || !a->own)
 		return;
+	if (!c->rstep)
+		time_check_stuck(a, c->index);
 	if (a->got_status == 408 && c->silent)
 		time_check(c->index, "client_body_timeout", c->last_sent_us,
 			   world.setup.body_timeout);
@@ -62,6 +78,7 @@ void time_check_stream(struct ask *a, unsigned client, bool slow)
 
 	if (world.destructive || world.ending || !a->own || slow)
 		return;
+	time_check_stuck(a, client);
 	if (a->got_status == 504 && a->ntries == 1 && t->hung && t->read_us && a->upload < 1000)
 		time_check(client, "proxy_read_timeout", t->read_us, world.setup.read_timeout);
 }

@@ -122,6 +122,7 @@ static void duplex_run(void)
 	hserver_script(acts, 400);
 	world.setup.groups[0].http2 = true;
 	world.setup.routes[2].request_buffering = false; /* neither side waits for the other */
+	world.setup.trailers = world.setup.routes[2].trailers = true;
 	for (unsigned i = 0; i < 5; i++) {
 		struct mux *c = mux_new();
 
@@ -231,3 +232,52 @@ static void length_run(void)
 
 const struct scenario scenario_length = {
 	"length", "HTTP/2 bodies that are shorter or longer than was announced", length_run};
+
+/* ---- large bodies, and somebody who takes them slowly ---- */
+
+#define FLOW_BYTES 12000000
+
+static struct mux *flow_client(void)
+{
+	struct mux *c = mux_new();
+
+	c->window = 1u << 20;
+	c->after_us = sim_draw(5000);
+	return c;
+}
+
+/* Down: the client reads more slowly than the server writes. Up: the server more slowly than the
+ * client. What waits in between is bounded by windows and buffers. */
+static void flow_run(void)
+{
+	static enum hact acts[10] = {[0 ... 9] = HACT_LAZY};
+
+	world.o.latency_max_us = 100;
+	world.o.sndbuf_min = world.o.sndbuf_max = 65536;
+	world_start();
+	setup_plain(&world.setup);
+	setup_http2(&world.setup, false);
+	world.setup.groups[0].http2 = true;
+	for (unsigned i = 0; i < 3; i++)
+		world.setup.routes[i].temp_files = false;
+	if (sim_chance(5000)) {
+		struct mux *c = flow_client();
+
+		c->rstep = 16000;
+		c->rpause_us = 1000;
+		mux_add(c, &world.setup.routes[sim_draw(3)], ASK_PROXIED, "GET")->a->length =
+			FLOW_BYTES;
+		mux_start(c);
+	} else {
+		struct mux *c = flow_client();
+		struct mux_ask *s = mux_add(c, &world.setup.routes[1], ASK_PROXIED, "PUT");
+
+		hserver_script(acts, 10);
+		mux_upload(s, FLOW_BYTES, sim_chance(5000));
+		mux_start(c);
+	}
+	world_run();
+}
+
+const struct scenario scenario_flow = {
+	"flow", "large bodies over HTTP/2 on both sides, taken slowly", flow_run};

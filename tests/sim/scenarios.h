@@ -5,5 +5,6 @@
 extern const struct scenario scenario_plain, scenario_continue, scenario_upgrade, scenario_cancel,
 	scenario_early, scenario_idle, scenario_reload, scenario_memory, scenario_time,
 	scenario_connect, scenario_mux, scenario_still, scenario_goaway, scenario_duplex,
-	scenario_early2, scenario_refuse, scenario_length, scenario_auth, scenario_tls,
-	scenario_untrusted, scenario_greet, scenario_switch;
+	scenario_early2, scenario_refuse, scenario_length, scenario_stall, scenario_news,
+	scenario_flow, scenario_auth, scenario_tls, scenario_untrusted, scenario_greet,
+	scenario_switch;

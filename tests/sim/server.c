@@ -18,6 +18,8 @@ enum greeting {
 	GREET_END
 };
 
+#define STUCK_US 20000000 /* longer than any time-out */
+
 struct sconn_timer {
 	struct sim_timer t;
 	struct sconn *s;
@@ -231,6 +233,7 @@ static void answer_framing(struct sconn *s)
 		says_length = false;
 		if (sim_chance(2000))
 			f->trailer = "X-Trailer: server\r\n";
+		s->try->trailers = f->trailer;
 	} else if (kind >= 8) {
 		s->closes = s->try->until_close = true;
 		says_length = false;
@@ -661,6 +664,12 @@ static void sconn_begin(struct sconn *s)
 		/* within any proxy_read_timeout */
 		s->rstep = 1 + (size_t)sim_draw(4000) + (size_t)MAX_OF(a->upload, 0) / 200;
 		s->rpause_us = (unsigned)sim_draw(4000);
+	}
+	if (s->act == ACT_STUCK) {
+		s->try->bits = NEXT_TIMEOUT;
+		s->try->stuck_us = sim_now_us();
+		s->hung = s->rx_paused = true;
+		sim_timer_start(&s->rx_timer.t, sim_now_us() + STUCK_US);
 	}
 	if (s->act == ACT_EARLY || s->act == ACT_EARLY_CLOSE || s->act == ACT_RESET ||
 	    (s->act == ACT_CLOSE_UPLOAD && a->upload <= 0))

@@ -28,7 +28,8 @@ enum act {
 	ACT_SPEAK_IDLE,			  /* answers, and says something unasked later */
 	ACT_BAD_CHUNK,
 	ACT_UNASKED_101,
-	ACT_END
+	ACT_END,
+	ACT_STUCK, /* for scripts: reads the head and no more for long, says nothing */
 };
 
 /* One listens at each address of the setup. */

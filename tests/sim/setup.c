@@ -285,6 +285,7 @@ void setup_widen(struct setup *s)
 {
 	s->more_listeners = true;
 	s->dns_tcp = sim_chance(5000);
+	s->trailers = sim_chance(5000);
 	for (unsigned i = 0; i < s->ngroups; i++)
 		widen_group(s, i);
 	for (unsigned i = 0; i < s->nroutes; i++) {
@@ -293,6 +294,7 @@ void setup_widen(struct setup *s)
 		r->ssl_verify = sim_chance(5000);
 		r->ssl_forget = sim_chance(2000);
 		r->ssl_only_13 = sim_chance(1500);
+		r->trailers = sim_chance(5000);
 	}
 }
 
@@ -394,6 +396,8 @@ static void print_proxy(const struct setup *s, const struct route *r, struct tex
 		text_printf(out, "  proxy_ignore_client_abort on;\n");
 	if (r->limit_rate)
 		text_printf(out, "  proxy_limit_rate %u;\n", r->limit_rate);
+	if (r->trailers)
+		text_printf(out, "  proxy_pass_trailers on;\n");
 	if (!route_is_tls(s, r))
 		return;
 	text_printf(out, "  proxy_ssl_session_reuse %s; proxy_ssl_protocols%s TLSv1.3;\n",

@@ -46,6 +46,7 @@ struct route {
 	unsigned buffer_size, buffers, body_buffer;
 	unsigned temp_max;
 	unsigned limit_rate;
+	bool trailers; /* proxy_pass_trailers */
 	/* with TLS */
 	bool ssl_verify, ssl_forget /* proxy_ssl_session_reuse off */, ssl_only_13;
 };
@@ -61,6 +62,7 @@ struct setup {
 	bool auth;	   /* who asks must have a password: setup_user */
 	unsigned body_max; /* client_max_body_size; 0: none */
 	unsigned head_buffer;
+	bool trailers;	     /* servers of HTTP/2 send some */
 	bool more_listeners; /* PORT_IPV6, PORT_UNIX */
 	bool dns_tcp;	     /* the name server listens there too */
 	bool http2;

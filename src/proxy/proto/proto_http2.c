@@ -1,5 +1,6 @@
 /* HTTP/2 to servers: one stream of a connection that others use as well. */
 #include <errno.h>
+#include "base/mutant.h"
 #include "io/loop.h"
 #include "proxy/proto/http2.h"
 
@@ -182,7 +183,7 @@ static unsigned http2_accepts(const struct exchange *x)
  */
 static uint64_t http2_send_deadline(const struct http2 *h)
 {
-	uint64_t since = MAX_OF(h->offered_ms, h->st.sent_ms);
+	uint64_t since = MAX_OF(h->offered_ms, h->st.sent_ms) + 500 * MUTANT(late_send_timeout);
 
 	return h->x->conf->send_timeout ? since + (uint64_t)h->x->conf->send_timeout : CO_NEVER;
 }
@@ -248,7 +249,7 @@ static MAY_SUSPEND enum fail http2_wait(struct exchange *x, struct http2 *h, uin
 
 	if (child || memory)
 		*since = 0;
-	else if (!*since)
+	else if (!*since || MUTANT(news_are_progress))
 		*since = io_now_ms();
 	timeout = (uint64_t)x->conf->read_timeout;
 	timeout = child	    ? CO_NEVER
@@ -363,7 +364,7 @@ static MAY_SUSPEND enum fail http2_body_next(struct body *b, struct piece *out)
 	if (!out->last)
 		return FAIL_OK;
 	b->done = true;
-	if (st->trailers.n)
+	if (st->trailers.n && !MUTANT(lost_trailers))
 		b->trailers = &st->trailers;
 	exchange_complete(h->x);
 	return FAIL_OK;

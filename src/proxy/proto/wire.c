@@ -54,16 +54,20 @@ static enum fail wire_send_errno(struct wire *w, int rc)
 		      : FAIL_OK;
 }
 
+static uint64_t wire_send_timeout(const struct exchange *x)
+{
+	return (uint64_t)x->conf->send_timeout + (MUTANT(late_send_timeout) ? 500 : 0);
+}
+
 enum fail wire_writev(struct exchange *x, struct wire *w, struct iovec *iov, int n)
 {
-	return wire_send_errno(
-		w, stream_writev(&w->conn->stream, iov, n, (uint64_t)x->conf->send_timeout, NULL));
+	return wire_send_errno(w,
+			       stream_writev(&w->conn->stream, iov, n, wire_send_timeout(x), NULL));
 }
 
 enum fail wire_sendfile(struct exchange *x, struct wire *w, struct piece *p)
 {
-	int rc = stream_sendfile(&w->conn->stream, p->fd, &p->off, p->len, 0,
-				 (uint64_t)x->conf->send_timeout);
+	int rc = stream_sendfile(&w->conn->stream, p->fd, &p->off, p->len, 0, wire_send_timeout(x));
 
 	return rc == -EIO ? FAIL_FILE_ERROR : wire_send_errno(w, rc); /* our disk, not the server */
 }
