@@ -310,6 +310,9 @@ static const struct conf_bounds number = {1, INT32_MAX};
 
 static const struct conf_row rows[] = {
 	MFLAG("daemon", IN_MAIN, struct main_conf, daemon, true, "Whether to leave the terminal."),
+	MFLAG("sandbox", IN_MAIN, struct main_conf, sandbox, true,
+	      "Worker processes give up what they never need: other programs, other processes, "
+	      "mounts, kernel modules."),
 	MFLAG("master_process", IN_MAIN, struct main_conf, master_process, true,
 	      "Off: one process does everything, for development."),
 	MCUSTOM("worker_processes", IN_MAIN, 1, 1, 0, set_worker_processes,

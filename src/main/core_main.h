@@ -19,7 +19,7 @@ struct events_conf {
 };
 
 struct main_conf {
-	bool daemon, master_process;
+	bool daemon, master_process, sandbox;
 	int64_t worker_processes; /* 0: auto */
 	int64_t worker_priority;
 	int64_t rlimit_nofile, rlimit_core; /* -1: not set */
@@ -42,7 +42,7 @@ struct main_conf {
 extern struct conf_mod core_main_mod;
 
 struct settings {
-	bool daemon, master_process, user_given, affinity_auto, net_raw;
+	bool daemon, master_process, sandbox, user_given, affinity_auto, net_raw;
 	unsigned nthreads;
 	unsigned connections; /* ceiling over all threads */
 	int priority;

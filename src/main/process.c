@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "main/process.h"
+#include "main/sandbox.h"
 
 extern char **environ;
 
@@ -181,6 +182,8 @@ int process_confine(const struct settings *s, struct arena *a)
 	if (s->working_directory.n && chdir(s->working_directory.p) < 0)
 		return fatal("chdir() to working_directory");
 	environ = env;
+	if (s->sandbox && !sandbox_enter())
+		log_msg(NULL, LOG_INFO, 0, "sandbox: no system call filter here");
 	return 0;
 }
 

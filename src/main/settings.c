@@ -115,11 +115,12 @@ static struct span identity_of(struct arena *a, const struct settings *s)
 	struct buf b;
 
 	buf_init(&b, 1 << 20);
-	buf_printf(
-		&b,
-		"threads %u user %u:%u nofile %lld core %lld priority %d dir %.*s auto %d raw %d",
-		s->nthreads, s->uid, s->gid, (long long)s->rlimit_nofile, (long long)s->rlimit_core,
-		s->priority, SPAN_ARG(s->working_directory), s->affinity_auto, s->net_raw);
+	buf_printf(&b,
+		   "threads %u user %u:%u nofile %lld core %lld priority %d dir %.*s auto %d raw "
+		   "%d sandbox %d",
+		   s->nthreads, s->uid, s->gid, (long long)s->rlimit_nofile,
+		   (long long)s->rlimit_core, s->priority, SPAN_ARG(s->working_directory),
+		   s->affinity_auto, s->net_raw, s->sandbox);
 	for (size_t i = 0; i < s->naffinity; i++)
 		buf_add(&b, &s->affinity[i], sizeof(s->affinity[i]));
 	for (size_t i = 0; i < s->nenv; i++)
@@ -171,6 +172,7 @@ struct settings *settings_new(struct arena *a, const struct snapshot *snapshot, 
 	s->priority = (int)m->worker_priority;
 	s->rlimit_nofile = m->rlimit_nofile;
 	s->rlimit_core = m->rlimit_core;
+	s->sandbox = m->sandbox;
 	s->shutdown_timeout_ms = m->shutdown_timeout;
 	s->uid = m->uid;
 	s->gid = m->gid;

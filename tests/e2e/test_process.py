@@ -506,3 +506,28 @@ def test_socket_activation(start):
     assert f"socket:[{inode}]" in harness.fd_targets(s.pid)
     listener.close()
     assert text_of(s) == "a"
+
+
+def confined(pid):
+    with open(f"/proc/{pid}/status") as f:
+        text = f.read()
+    return tuple(int(re.search(rf"^{k}:\s*(\d+)", text, re.M).group(1)) for k in ("NoNewPrivs", "Seccomp"))
+
+
+@pytest.mark.sluice_only("sandbox")
+def test_sandbox(start):
+    """The worker is confined, the master is not; a reload that turns it off starts another worker."""
+    http = "server { listen 127.0.0.1:@port@; location / { return 200 ok; } }"
+    s = start(http)
+    worker = s.worker_pids()[0]
+    outside = confined(os.getpid())
+    if "no system call filter here" in s.log("error.log"):
+        pytest.skip("no seccomp")
+    assert confined(worker) == (1, 2)
+    assert confined(s.proc.pid) == outside
+    for task in os.listdir(f"/proc/{worker}/task"):
+        assert confined(task) == (1, 2)
+    s.reload(main="sandbox off;")
+    poll(lambda: s.worker_pids() and worker not in s.worker_pids(), 10, "another worker")
+    assert confined(s.worker_pids()[0]) == (1, outside[1])
+    assert s.get("/").status == 200
