@@ -112,10 +112,3 @@ struct span http_reason(int status)
 		return SPAN("");
 	return reasons[status - 100];
 }
-
-bool http_response_has_body(enum http_method method, int status)
-{
-	if (method == METHOD_HEAD || status < 200 || status == 204 || status == 304)
-		return false;
-	return method != METHOD_CONNECT || status >= 300;
-}

@@ -73,4 +73,9 @@ struct http_response {
 /* Reason phrases as nginx writes them; "" when there is none. */
 struct span http_reason(int status);
 /* Does a response of that status to that method have a body on the wire? RFC 9112 6.3. */
-bool http_response_has_body(enum http_method method, int status);
+static inline bool http_response_has_body(enum http_method method, int status)
+{
+	if (method == METHOD_HEAD || status < 200 || status == 204 || status == 304)
+		return false;
+	return method != METHOD_CONNECT || status >= 300;
+}
