@@ -235,13 +235,14 @@ bool stream_peer_closed(struct stream *s)
 	return s->io.fd < 0 || (s->io.ready & (IO_HUP | IO_RDHUP));
 }
 
-void stream_shutdown(struct stream *s)
+int stream_shutdown(struct stream *s)
 {
 	if (s->io.fd < 0)
-		return;
-	if (s->tls)
-		tls_shutdown(s);
+		return 0;
+	if (s->tls && tls_shutdown(s) == -EAGAIN)
+		return -EAGAIN;
 	sys->shutdown(s->io.fd, SHUT_WR);
+	return 0;
 }
 
 void stream_close(struct stream *s)

@@ -61,8 +61,9 @@ MAY_SUSPEND int stream_wait_readable(struct stream *s, uint64_t deadline_ms);
 bool stream_readable(struct stream *s);
 /* The peer is gone or has sent its end (checked without reading): client abort detection. */
 bool stream_peer_closed(struct stream *s);
-/* Sends FIN (TLS: close_notify first, without waiting). */
-void stream_shutdown(struct stream *s);
+/* Sends FIN (TLS: close_notify first). 0, or -EAGAIN: the socket has no room for close_notify and
+ * nothing was sent; again when it has. */
+int stream_shutdown(struct stream *s);
 /* Closes; sends close_notify when that needs no waiting. Idempotent. */
 void stream_close(struct stream *s);
 /* Closes with a TCP reset (reset_timedout_connection, 444). */

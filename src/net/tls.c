@@ -420,13 +420,10 @@ void tls_free(struct stream *s)
 	s->tls = NULL;
 }
 
-void tls_shutdown(struct stream *s)
+static void say_goodbye(struct stream *s)
 {
 	struct tls *t = s->tls;
 
-	if (t->failed || t->shut || (t->ssl && !SSL_is_init_finished(t->ssl)) ||
-	    tls_out_flush(s) < 0)
-		return;
 	t->shut = true;
 	if (t->own) {
 		tls_own_shutdown(s);
@@ -435,6 +432,21 @@ void tls_shutdown(struct stream *s)
 	ERR_clear_error();
 	if (SSL_shutdown(t->ssl) < 0)
 		ERR_clear_error();
+}
+
+int tls_shutdown(struct stream *s)
+{
+	struct tls *t = s->tls;
+	int rc;
+
+	if (t->failed || (t->ssl && !SSL_is_init_finished(t->ssl)))
+		return 0;
+	rc = tls_out_flush(s);
+	if (rc < 0)
+		return rc == -EAGAIN ? rc : 0;
+	if (!t->shut)
+		say_goodbye(s);
+	return !t->failed && inbuf_len(&t->out) ? -EAGAIN : 0;
 }
 
 /* ---- picking the context by name ---- */

@@ -151,7 +151,7 @@ struct span tls_library_version(void);
  * their records. */
 ssize_t tls_recv(struct stream *s, void *p, size_t n);
 ssize_t tls_try_writev(struct stream *s, const struct iovec *iov, int n);
-void tls_shutdown(struct stream *s);
+int tls_shutdown(struct stream *s); /* 0, or -EAGAIN: close_notify has not left */
 void tls_free(struct stream *s);
 bool tls_pending(struct stream *s);
 /* Bytes of records that were made, sent or not. */

@@ -202,6 +202,9 @@ static void conn_linger_event(struct conn *c)
 	struct http_port *port = conn_port(c);
 	const struct core_loc *loc;
 
+	if (!c->shut)
+		c->shut = stream_shutdown(&c->stream) != -EAGAIN;
+	c->stream.io.parked_writes = !c->shut;
 	for (int i = 0; i < 8; i++) {
 		ssize_t n = stream_recv(&c->stream, scratch, sizeof(scratch));
 
@@ -509,7 +512,7 @@ void conn_linger(struct conn *c)
 		return;
 	}
 	l = conf_get(port->default_server->scope, &core_loc_mod);
-	stream_shutdown(&c->stream);
+	c->shut = false;
 	inbuf_take(&c->in, inbuf_len(&c->in));
 	c->linger_until = io_now_ms() + (uint64_t)l->lingering_time;
 	c->co = NULL;

@@ -55,6 +55,7 @@ struct conn {
 	bool tls, greeted; /* PROXY line and TLS handshake are behind us */
 	bool cancelled;	   /* the client went away while BUSY */
 	bool speaks_h2;	   /* known when greeted */
+	bool shut;	   /* while lingering: the end has been said */
 	bool pipelined;	   /* this request was already in the buffer: $pipe */
 	bool nagle;	   /* TCP_NODELAY is off: tcp_nodelay of the location that answered last */
 };

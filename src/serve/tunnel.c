@@ -47,9 +47,9 @@ static ssize_t wire_send(struct tunnel_side *s, struct span bytes)
 	return stream_try_writev(s->stream, &iov, 1);
 }
 
-static void wire_shutdown(struct tunnel_side *s)
+static int wire_shutdown(struct tunnel_side *s)
 {
-	stream_shutdown(s->stream);
+	return stream_shutdown(s->stream);
 }
 
 static bool wire_hung_up(struct tunnel_side *s)
@@ -125,10 +125,8 @@ static int side_move(struct tunnel_side *from, struct tunnel_side *to)
 		return rc;
 	if (inbuf_len(&from->in) == 0) {
 		inbuf_free(&from->in);
-		if (from->eof && !to->write_shut) {
-			to->ops->shutdown(to);
-			to->write_shut = true;
-		}
+		if (from->eof && !to->write_shut)
+			to->write_shut = to->ops->shutdown(to) != -EAGAIN;
 	}
 	return from->moved != before;
 }
@@ -167,9 +165,7 @@ static void tunnel_step(struct tunnel *t)
 	}
 	/* A server that has ended will not answer: what is left of the client's bytes has no
 	 * reader. */
-	if ((t->client.eof && t->server.eof && !inbuf_len(&t->client.in) &&
-	     !inbuf_len(&t->server.in)) ||
-	    (t->server.eof && !inbuf_len(&t->server.in) && t->server.ops->hung_up(&t->server))) {
+	if (t->client.write_shut && (t->server.write_shut || t->server.ops->hung_up(&t->server))) {
 		tunnel_end(t, FAIL_OK);
 		return;
 	}

@@ -27,8 +27,8 @@ struct tunnel_end_ops {
 	/* What it takes now of those bytes: > 0, -EAGAIN or 0, -errno. After -EAGAIN the same bytes
 	 * come first next time. */
 	ssize_t (*send)(struct tunnel_side *s, struct span bytes);
-	/* Nothing more will be sent. */
-	void (*shutdown)(struct tunnel_side *s);
+	/* Nothing more will be sent. 0, or -EAGAIN: that could not be said yet. */
+	int (*shutdown)(struct tunnel_side *s);
 	/* Both directions are gone. */
 	bool (*hung_up)(struct tunnel_side *s);
 };

@@ -95,12 +95,13 @@ static ssize_t end_send(struct tunnel_side *side, struct span bytes)
 	return (ssize_t)bytes.n;
 }
 
-static void end_shutdown(struct tunnel_side *side)
+static int end_shutdown(struct tunnel_side *side)
 {
 	struct http2 *h = side->end;
 
 	h->st.piece_last = true;
 	h2_stream_resume(&h->st);
+	return 0;
 }
 
 static bool end_hung_up(struct tunnel_side *side)
