@@ -37,9 +37,9 @@ static void body_release(struct h2_client *s)
 	}
 }
 
-/* From now on more may come than before anybody read: as much more as the two sizes differ. The
- * window itself is another one until the client has acknowledged our settings. */
-static void body_open(struct h2_client *s)
+/* As much more as the two sizes differ. The window itself is another one until the client has
+ * acknowledged our settings. */
+void h2_stream_open_window(struct h2_client *s)
 {
 	nghttp2_session *session = s->h2->session;
 
@@ -66,7 +66,7 @@ static MAY_SUSPEND enum fail h2_body_pull(struct h2_client *s, struct piece *out
 	if (s->expect_continue && !inbuf_len(&s->in) && !s->in_done)
 		f = s->req.sink->interim(&s->req, 100, NULL);
 	s->expect_continue = false;
-	body_open(s);
+	h2_stream_open_window(s);
 	while (f == FAIL_OK && !inbuf_len(&s->in) && !s->in_done && s->in_fail == FAIL_OK) {
 		if (h2_gone(s))
 			return FAIL_CLIENT_CLOSED;

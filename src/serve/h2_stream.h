@@ -63,6 +63,8 @@ static inline bool h2_gone(const struct h2_client *s)
 
 /* A stream whose head begins. NULL: no memory, or the port is served no more. */
 struct h2_client *h2_stream_new(struct h2_conn *h, int32_t id);
+/* Somebody reads: from now on more may come than before (http2_recv_buffer_size). Idempotent. */
+void h2_stream_open_window(struct h2_client *s);
 /* The head is complete: serves it, or resets it. */
 void h2_stream_start(struct h2_client *s);
 /* It will not be heard of any more: cancels what works for it, frees one that never started. */

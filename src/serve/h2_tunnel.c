@@ -14,6 +14,7 @@ static struct h2_client *stream_of_end(struct tunnel_side *side)
 static int client_end_attach(struct tunnel_side *side, struct tunnel *t)
 {
 	stream_of_end(side)->tunnel = t;
+	h2_stream_open_window(stream_of_end(side));
 	return 0;
 }
 
@@ -80,7 +81,7 @@ static ssize_t client_end_send(struct tunnel_side *side, struct span bytes)
 	return (ssize_t)bytes.n;
 }
 
-static void client_end_shutdown(struct tunnel_side *side)
+static int client_end_shutdown(struct tunnel_side *side)
 {
 	struct h2_client *s = stream_of_end(side);
 
@@ -89,6 +90,7 @@ static void client_end_shutdown(struct tunnel_side *side)
 		h2_data_ready(s);
 		h2_conn_touch(s->h2);
 	}
+	return 0;
 }
 
 static bool client_end_hung_up(struct tunnel_side *side)

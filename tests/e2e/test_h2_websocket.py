@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from h2raw import CONNECT_PROTOCOL, H2, INITIAL_WINDOW, NO_ERROR, PROTOCOL_ERROR
+from h2raw import CONNECT_PROTOCOL, H2, INITIAL_WINDOW, NO_ERROR, PROTOCOL_ERROR, WINDOW_UPDATE
 from harness import SANITIZED, SLOW, poll, response, rss_kb
 
 pytestmark = pytest.mark.sluice_only("nginx has no extended CONNECT yet")
@@ -299,3 +299,17 @@ def test_idle_tunnels_are_small(go):
         c.ping()
         grown = sum(rss_kb(p) for p in s.worker_pids()) - m0
     assert grown / n < (200 if SANITIZED else 16), f"{grown / n:.1f} KB for a tunnel"
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_window_before_anybody_reads(go, size):
+    """http2_body_preread_size is for bodies that nobody reads yet; a tunnel is read."""
+    s = go(server=f"http2_body_preread_size {size};")
+    with H2(s.port()) as c:
+        n, room = connect(c), 0
+        while room < 65536:
+            kind, _, stream, payload = c.recv()
+            if kind == WINDOW_UPDATE and stream == n:
+                room += int.from_bytes(payload, "big")
+        c.data(n, b"hello")
+        c.until(lambda: c.stream(n).body == b"HELLO")
