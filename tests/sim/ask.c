@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "io/sim.h"
+#include "raw.h"
 #include "world.h"
 
 static struct ask *asks[ASKS_MAX];
@@ -19,6 +20,16 @@ struct ask *ask_new(const struct route *r, enum ask_kind kind, const char *metho
 	a->seen_try = -1;
 	asks[nasks++] = a;
 	return a;
+}
+
+void ask_target(struct ask *a)
+{
+	if (a->kind == ASK_CONNECT) {
+		snprintf(a->target, sizeof(a->target), "10.1.9.1:%u", PORT_RAW + a->id);
+		raw_listen(a);
+	} else {
+		snprintf(a->target, sizeof(a->target), "%s%u", a->route->prefix, a->id);
+	}
 }
 
 struct ask *ask_find(uint64_t id)
@@ -45,8 +56,7 @@ void ask_excuse(struct ask *a, const char *why)
 void asks_excuse(const char *why)
 {
 	for (unsigned i = 0; i < nasks; i++)
-		if (!asks[i]->ended ||
-		    asks[i]->kind == ASK_TUNNEL) /* its bytes may be on their way */
+		if (!asks[i]->ended || ask_is_tunnel(asks[i])) /* its bytes may be on their way */
 			ask_excuse(asks[i], why);
 }
 
@@ -54,7 +64,7 @@ bool ask_is_sure(const struct ask *a)
 {
 	if (a->excuse || world.destructive)
 		return false;
-	if (a->kind == ASK_RETURN || a->kind == ASK_FILE)
+	if (a->kind == ASK_RETURN || a->kind == ASK_FILE || a->kind == ASK_CONNECT)
 		return true;
 	return a->route->kind != ROUTE_NAME && world.setup.groups[a->route->group].honest;
 }
@@ -107,7 +117,7 @@ static void try_check_number(const struct ask *a)
 {
 	unsigned most = a->route->tries, counted = 0;
 
-	if (a->route->kind == ROUTE_NAME)
+	if (a->route->kind == ROUTE_NAME || a->kind == ASK_CONNECT)
 		return;
 	if (!most || most > world.setup.groups[a->route->group].nservers)
 		most = world.setup.groups[a->route->group].nservers;
@@ -133,9 +143,9 @@ struct ask_try *ask_try_begin(struct ask *a, unsigned group, unsigned server, bo
 {
 	struct ask_try *t = &a->tries[a->ntries];
 
-	if (a->kind != ASK_PROXIED && a->kind != ASK_TUNNEL)
+	if (a->kind != ASK_PROXIED && !ask_is_tunnel(a))
 		sim_broken("route", "request %u came to a server", a->id);
-	if (a->route->kind != ROUTE_NAME && a->route->group != group)
+	if (a->route->kind != ROUTE_NAME && a->kind != ASK_CONNECT && a->route->group != group)
 		sim_broken("route", "request %u came to group %u", a->id, group);
 	unclear |= ask_has_unclear(a);
 	/* A try that was given up may still be on its way. */
@@ -163,7 +173,7 @@ uint64_t ask_answer_key(const struct ask *a, unsigned nth)
 {
 	if (a->kind == ASK_FILE)
 		return bytes_key(BYTES_FILE, a->file, 0);
-	return bytes_key(a->kind == ASK_TUNNEL ? BYTES_TUNNEL_DOWN : BYTES_ANSWER, a->id, nth);
+	return bytes_key(ask_is_tunnel(a) ? BYTES_TUNNEL_DOWN : BYTES_ANSWER, a->id, nth);
 }
 
 /* ---- clients ---- */
@@ -241,7 +251,7 @@ enum parse_framing ask_check_head(struct ask *a, const struct parse *p, int64_t 
 		if (head_number(p, "X-Id", 0) != a->id)
 			sim_broken("mixed", "request %u got the answer of %.*s", a->id,
 				   SPAN_ARG(v));
-		if (a->kind == ASK_PROXIED || a->kind == ASK_TUNNEL)
+		if (a->kind == ASK_PROXIED || ask_is_tunnel(a))
 			check_try(a, p);
 		else if (a->got_status != a->status)
 			sim_broken("answer", "request %u: %d, not %d", a->id, a->got_status,
@@ -256,6 +266,15 @@ enum parse_framing ask_check_head(struct ask *a, const struct parse *p, int64_t 
 	if (!answer_has_body(a))
 		return PARSE_NONE;
 	return a->got_chunked ? PARSE_CHUNKED : *length >= 0 ? PARSE_LENGTH : PARSE_CLOSE;
+}
+
+/* The last step of the handshake may still be on its way to the server. */
+void ask_check_connected(struct ask *a, const struct parse *p)
+{
+	struct span v;
+
+	if (head_field(p, "Content-Length", &v) || head_field(p, "Transfer-Encoding", &v))
+		sim_broken("framing", "request %u: a tunnel has no length", a->id);
 }
 
 static void check_text(struct ask *a, struct span data)
@@ -384,14 +403,15 @@ static void check_line(struct ask *a, const struct log_words *w)
 	a->log_ms = log_time_ms(w->time);
 	if (a->lines > 1)
 		sim_broken("log", "request %u has %u lines", a->id, a->lines);
-	if (a->got_status && status != a->got_status && a->got_status != 101)
+	if (a->got_status && status != a->got_status && a->got_status != 101 &&
+	    a->kind != ASK_CONNECT)
 		sim_broken("log", "request %u: the log says %lld, the client saw %d", a->id,
 			   (long long)status, a->got_status);
 	if (a->stalls && (a->log_ms + 2 < world.setup.send_timeout ||
 			  a->log_ms > world.setup.send_timeout + 500))
 		sim_broken("deadline", "request %u: send_timeout after %lld ms", a->id,
 			   (long long)a->log_ms);
-	if (!a->got_whole || a->kind == ASK_TUNNEL)
+	if (!a->got_whole || ask_is_tunnel(a))
 		return;
 	if (log_number(w->bytes) != a->got_wire)
 		sim_broken("log", "request %u: %lld bytes in the log, %lld came", a->id,

@@ -9,7 +9,13 @@
 #define TRIES_MAX	  16
 #define REASON_OF_SERVERS "Whatever It Is" /* nobody else says that */
 
-enum ask_kind { ASK_PROXIED, ASK_TUNNEL, ASK_RETURN, ASK_FILE };
+enum ask_kind {
+	ASK_PROXIED,
+	ASK_TUNNEL,  /* WebSocket */
+	ASK_CONNECT, /* to a server of its own: raw.h */
+	ASK_RETURN,
+	ASK_FILE
+};
 
 /* One time that a server's application read this request's first line. */
 struct ask_try {
@@ -45,8 +51,11 @@ struct ask {
 	char target[160];
 	int status; /* of the honest answer */
 	int64_t length, upload;
-	int64_t tunnel_up; /* bytes that the client sends through a tunnel */
-	int64_t from;	   /* of a file: the first byte that is asked for */
+	int64_t tunnel_up;	 /* bytes that the client sends through a tunnel */
+	bool half_up, half_down; /* of a tunnel: that side ends its direction and goes on with the
+				    other */
+	bool idles;		 /* nobody ends the tunnel: a time-out must */
+	int64_t from;		 /* of a file: the first byte that is asked for */
 	unsigned file;
 	bool chunked, expect, bad_body;
 	bool up_trailers; /* behind the upload */
@@ -72,6 +81,8 @@ struct ask {
 };
 
 struct ask *ask_new(const struct route *r, enum ask_kind kind, const char *method);
+/* Where it goes by its route and kind. */
+void ask_target(struct ask *a);
 struct ask *ask_find(uint64_t id); /* NULL */
 struct ask *ask_nth(unsigned i);
 unsigned asks_count(void);
@@ -83,6 +94,10 @@ void asks_excuse(const char *why);
  * says itself). */
 bool ask_is_sure(const struct ask *a);
 bool ask_is_unsafe(const struct ask *a); /* POST, PATCH, LOCK */
+static inline bool ask_is_tunnel(const struct ask *a)
+{
+	return a->kind == ASK_TUNNEL || a->kind == ASK_CONNECT;
+}
 
 /* ---- a server saw ---- */
 
@@ -96,6 +111,8 @@ uint64_t ask_answer_key(const struct ask *a, unsigned nth);
 
 /* The head of the final answer. Returns how the body is framed; *length as announced or -1. */
 enum parse_framing ask_check_head(struct ask *a, const struct parse *p, int64_t *length);
+/* CONNECT was answered with 200. */
+void ask_check_connected(struct ask *a, const struct parse *p);
 void ask_check_data(struct ask *a, struct span data);
 /* whole: the framing says that it is complete. */
 void ask_check_end(struct ask *a, bool whole);

@@ -13,6 +13,7 @@ static unsigned nclients, nconnected;
 static void client_send(struct client *c);
 static void client_receive(struct client *c);
 static void client_end(struct client *c, const char *how, bool reset);
+static void client_tunnelled(struct client *c);
 
 unsigned clients_connected(void)
 {
@@ -23,7 +24,7 @@ unsigned clients_connected(void)
 
 static const char *client_target_host(struct client *c)
 {
-	return c->absolute ? "http://sim" : "";
+	return c->absolute && c->asks[c->sending]->kind != ASK_CONNECT ? "http://sim" : "";
 }
 
 static void client_credentials(const struct ask *a, struct text *h)
@@ -40,10 +41,16 @@ static void client_head(struct client *c, struct ask *a, struct text *h)
 	if (c->port == PORT_PROXY && c->sending == 0)
 		text_printf(h, "PROXY TCP4 192.0.2.%u 192.0.2.1 %u 80\r\n", 1 + c->index % 200,
 			    1000 + c->index);
-	text_printf(h, "%s %s%s HTTP/1.%d\r\nHost: sim\r\nX-Id: %u\r\n", a->method,
-		    client_target_host(c), a->target, c->http10 ? 0 : 1, a->id);
+	text_printf(h, "%s %s%s HTTP/1.%d\r\nHost: %s\r\nX-Id: %u\r\n", a->method,
+		    client_target_host(c), a->target, c->http10 ? 0 : 1,
+		    a->kind == ASK_CONNECT ? a->target : "sim", a->id);
 	if (a->kind == ASK_TUNNEL)
-		text_printf(h, "Connection: upgrade\r\nUpgrade: websocket\r\n");
+		text_printf(h, "Connection: upgrade\r\nUpgrade: websocket\r\n%s",
+			    c->websocket_key ? "Sec-WebSocket-Key: c2ltdWxhdG9yIHNheXMhIQ==\r\n"
+					       "Sec-WebSocket-Version: 13\r\n"
+					     : "");
+	else if (a->kind == ASK_CONNECT)
+		text_printf(h, "User-Agent: sim\r\n");
 	else if (a->id % 7 == 0)
 		text_printf(h, "Connection: X-Hop%s\r\nX-Hop: 1\r\n",
 			    c->http10 ? ", keep-alive" : "");
@@ -144,6 +151,8 @@ static void client_doom(struct client *c)
 		if (!c->half && c->link.ready)
 			link_shutdown(&c->link);
 		c->half = true;
+		if (c->tunnel_over)
+			client_end(c, "doom", false);
 		break;
 	case DOOM_DEAF:
 		c->deaf = true;
@@ -221,6 +230,28 @@ static void client_sent_all(struct client *c)
 	c->sending++;
 }
 
+/* All is sent that will be. */
+static void client_tunnel_rest(struct client *c)
+{
+	struct ask *a = c->asks[c->reading];
+
+	if (!c->half && !link_flushed(&c->link))
+		return;
+	if (a->half_up && !c->half) {
+		if (!link_end(&c->link))
+			return;
+		sim_note("client %u: ends its direction", c->index);
+		c->half = true;
+	}
+	if (c->tunnel_got < a->length || a->idles)
+		return;
+	if (a->half_down && !c->tunnel_over)
+		return; /* that end must come, too */
+	a->ended = a->got_whole = true;
+	c->reading++;
+	client_end(c, "tunnel done", false);
+}
+
 static void client_send_tunnel(struct client *c)
 {
 	struct ask *a = c->asks[c->reading];
@@ -233,6 +264,8 @@ static void client_send_tunnel(struct client *c)
 		k = link_write(&c->link, p, n);
 		c->tunnel_sent += (int64_t)k;
 		c->sent += k;
+		if (k)
+			c->last_sent_us = sim_now_us();
 		if (client_doomed(c)) {
 			client_doom(c);
 			return;
@@ -240,11 +273,7 @@ static void client_send_tunnel(struct client *c)
 		if (k < n)
 			return;
 	}
-	if (c->tunnel_got == a->length && link_flushed(&c->link)) {
-		a->ended = a->got_whole = true;
-		c->reading++;
-		client_end(c, "tunnel done", false);
-	}
+	client_tunnel_rest(c);
 }
 
 static void client_send_timer(struct sim_timer *t)
@@ -359,6 +388,20 @@ static void client_upgraded(struct client *c)
 		sim_broken("answer", "request %u got 101 unasked", a->id);
 	a->got_status = 101;
 	ask_check_head(a, &c->in, &length);
+	client_tunnelled(c);
+}
+
+static void client_connected(struct client *c)
+{
+	struct ask *a = c->asks[c->reading];
+
+	a->got_status = 200;
+	ask_check_connected(a, &c->in);
+	client_tunnelled(c);
+}
+
+static void client_tunnelled(struct client *c)
+{
 	c->tunnelled = true;
 	c->feed_ready = false;
 }
@@ -399,6 +442,10 @@ static bool client_got_head(struct client *c)
 		client_interim(c, (int)status);
 		return true;
 	}
+	if (status == 200 && a->kind == ASK_CONNECT) {
+		client_connected(c);
+		return true;
+	}
 	a->got_status = (int)status;
 	framing = ask_check_head(a, &c->in, &length);
 	time_check_answer(c, a);
@@ -416,7 +463,8 @@ static void client_tunnel_data(struct client *c, struct span data)
 		sim_broken("tunnel", "request %u: byte %llu is wrong", a->id,
 			   (unsigned long long)c->tunnel_got + right);
 	c->tunnel_got += (int64_t)data.n;
-	client_send(c); /* it may be done */
+	c->last_got_us = sim_now_us();
+	client_send_tunnel(c); /* it may be done */
 }
 
 static void client_input(struct client *c, struct span in)
@@ -449,6 +497,25 @@ static void client_input(struct client *c, struct span in)
 	}
 }
 
+static void client_tunnel_closed(struct client *c, bool reset)
+{
+	struct ask *a = c->asks[c->reading];
+
+	if (!reset && a->half_down && c->tunnel_got == a->length) {
+		c->tunnel_over = true;
+		if (!c->half) { /* what is left in the other direction */
+			client_send_tunnel(c);
+			return;
+		}
+		a->ended = a->got_whole = c->tunnel_sent == a->tunnel_up;
+	}
+	if (a->idles && c->tunnel_got == a->length && c->tunnel_sent == a->tunnel_up) {
+		time_check_tunnel(c);
+		a->ended = true;
+	}
+	client_end(c, "the tunnel ended early", false);
+}
+
 /* The worker closed. reset: not in an orderly way. */
 static void client_closed(struct client *c, bool reset)
 {
@@ -461,7 +528,7 @@ static void client_closed(struct client *c, bool reset)
 	if (a && reset && c->sending + c->feed_ready > c->reading + 1)
 		ask_excuse(a, "requests behind it were sent already");
 	if (c->tunnelled) {
-		client_end(c, "the tunnel ended early", false);
+		client_tunnel_closed(c, reset);
 		return;
 	}
 	if (!c->raw && a && a->got_status && e == PARSE_END) {
@@ -493,7 +560,7 @@ static void client_receive(struct client *c)
 {
 	char p[16384];
 
-	while (!c->done && !c->deaf && !c->read_paused) {
+	while (!c->done && !c->deaf && !c->read_paused && !c->tunnel_over) {
 		size_t most = c->rstep && c->rstep < sizeof(p) ? c->rstep : sizeof(p);
 		ssize_t n;
 
@@ -517,7 +584,9 @@ static void client_receive(struct client *c)
 			sim_timer_start(&c->read_timer.t, sim_now_us() + c->rpause_us);
 		}
 	}
-	if (!c->done)
+	if (!c->done && c->tunnelled)
+		client_send_tunnel(c);
+	else if (!c->done)
 		client_send(c);
 }
 
@@ -643,7 +712,7 @@ struct ask *client_ask(struct client *c, const struct route *r, enum ask_kind ki
 
 	BUG_ON(c->nasks == CLIENT_ASKS);
 	c->asks[c->nasks++] = a;
-	snprintf(a->target, sizeof(a->target), "%s%u", r->prefix, a->id);
+	ask_target(a);
 	return a;
 }
 

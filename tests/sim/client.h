@@ -32,7 +32,7 @@ struct client {
 	unsigned port;
 	uint64_t after_us; /* when it begins, after the worker serves */
 	bool pipeline;	   /* requests are sent without waiting for answers */
-	bool http10, absolute;
+	bool http10, absolute, websocket_key;
 	unsigned think_us;  /* between an answer and the next request */
 	size_t step, rstep; /* bytes at a time; 0: as many as go */
 	unsigned pause_us, rpause_us;
@@ -53,6 +53,8 @@ struct client {
 	struct parse in;
 	uint64_t sent, got, last_sent_us, answered_us, connected_us;
 	int64_t tunnel_sent, tunnel_got;
+	bool tunnel_over; /* the other side's direction has ended */
+	uint64_t last_got_us;
 	struct client_timer send_timer, read_timer, think_timer, doom_timer, begin_timer,
 		expect_timer;
 };

@@ -70,14 +70,14 @@ static void mux_ask_refused(struct mux_ask *s)
 	s->again_us = sim_now_us() + AGAIN_US * s->refused;
 	a->sent = false;
 	a->got_wire = 0;
-	s->up = 0;
-	s->head_done = s->deferred = false;
+	s->up = s->tunnel_got = 0;
+	s->head_done = s->deferred = s->tunnelled = s->tunnel_done = false;
 	mux_ask_over(s, MUX_WAITS);
 }
 
 static void mux_ask_lost(struct mux_ask *s, const char *how)
 {
-	if (!s->a->ended && s->a->got_status)
+	if (!s->a->ended && s->a->got_status && !s->tunnelled)
 		ask_check_end(s->a, false);
 	else
 		ask_lost(s->a, how);
@@ -182,6 +182,60 @@ static void mux_interim(struct mux_ask *s, int status, bool end)
 	mux_go_on(s);
 }
 
+/* Both have had all that there is. */
+static void mux_tunnel_rest(struct mux_ask *s)
+{
+	struct ask *a = s->a;
+
+	if (s->tunnel_got < a->length || s->up < a->tunnel_up || a->idles || s->tunnel_done)
+		return;
+	s->tunnel_done = true;
+	a->ended = a->got_whole = true;
+	mux_go_on(s);
+}
+
+static void mux_tunnel_data(struct mux_ask *s, const uint8_t *p, size_t n)
+{
+	struct ask *a = s->a;
+	uint64_t key = ask_answer_key(a, (unsigned)MAX_OF(a->seen_try, 0));
+	size_t right = bytes_check(key, (uint64_t)s->tunnel_got, (const char *)p, n);
+
+	if (right < n || s->tunnel_got + (int64_t)n > a->length)
+		sim_broken("tunnel", "request %u: byte %llu is wrong", a->id,
+			   (unsigned long long)s->tunnel_got + right);
+	s->tunnel_got += (int64_t)n;
+	mux_tunnel_rest(s);
+}
+
+/* The other direction has ended. */
+static void mux_tunnel_end(struct mux_ask *s)
+{
+	struct ask *a = s->a;
+
+	if (ask_is_sure(a) && s->tunnel_got < a->length)
+		sim_broken("tunnel", "request %u: only %lld of %lld bytes", a->id,
+			   (long long)s->tunnel_got, (long long)a->length);
+	if (ask_is_sure(a) && !a->half_down && !s->tunnel_done)
+		sim_broken("tunnel", "request %u: it ended though nobody ends it", a->id);
+}
+
+static void mux_tunnelled(struct mux_ask *s, bool end)
+{
+	int64_t length;
+
+	if (end && ask_is_sure(s->a))
+		sim_broken("tunnel", "request %u: over before it began", s->a->id);
+	s->tunnelled = true;
+	if (s->a->kind == ASK_TUNNEL) {
+		s->a->got_status = 101; /* as HTTP/1 says it */
+		ask_check_head(s->a, &s->in, &length);
+	} else {
+		ask_check_connected(s->a, &s->in);
+	}
+	mux_go_on(s);
+	mux_tunnel_rest(s);
+}
+
 static void mux_got_head(struct mux_ask *s, bool end)
 {
 	struct span line, version;
@@ -204,6 +258,10 @@ static void mux_got_head(struct mux_ask *s, bool end)
 	}
 	s->head_done = true;
 	s->a->got_status = (int)status;
+	if (status == 200 && ask_is_tunnel(s->a)) {
+		mux_tunnelled(s, end);
+		return;
+	}
 	ask_check_head(s->a, &s->in, &length);
 	time_check_stream(s->a, s->c->index, s->c->rstep);
 }
@@ -223,7 +281,10 @@ static int mux_on_data(nghttp2_session *session, uint8_t flags, int32_t id, cons
 		sim_broken("framing", "request %u: DATA before a head", s->a->id);
 	if (s->cancelled)
 		return 0;
-	ask_check_data(s->a, span_make(p, n));
+	if (s->tunnelled)
+		mux_tunnel_data(s, p, n);
+	else
+		ask_check_data(s->a, span_make(p, n));
 	s->owed += n;
 	if (s->cancel_read >= 0 && s->a->got_body >= s->cancel_read)
 		mux_cancel(s);
@@ -275,7 +336,10 @@ static int mux_on_frame(nghttp2_session *session, const nghttp2_frame *frame, vo
 		return 0;
 	sim_note("client %u: request %u: %d, %lld bytes", c->index, s->a->id, s->a->got_status,
 		 (long long)s->a->got_body);
-	ask_check_end(s->a, true);
+	if (s->tunnelled)
+		mux_tunnel_end(s);
+	else
+		ask_check_end(s->a, true);
 	return 0;
 }
 
@@ -294,6 +358,8 @@ static int mux_on_sent(nghttp2_session *session, const nghttp2_frame *frame, voi
 
 	if (s && frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
 		((struct mux *)arg)->heads++;
+	if (s && s->tunnelled)
+		mux_tunnel_rest(s);
 	if (s && (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
 	    (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
 		s->a->sent = true;
@@ -354,6 +420,30 @@ static ssize_t mux_read(nghttp2_session *session, int32_t id, uint8_t *buf, size
 	return (ssize_t)n;
 }
 
+/* Into a tunnel: the end when it is this side's to say, or when both have had all. */
+static ssize_t mux_read_tunnel(nghttp2_session *session, int32_t id, uint8_t *buf, size_t length,
+			       uint32_t *flags, nghttp2_data_source *source, void *arg)
+{
+	struct mux_ask *s = source->ptr;
+	struct ask *a = s->a;
+	size_t n = MIN_OF(MIN_OF(length, s->c->frame), (size_t)MAX_OF(a->tunnel_up - s->up, 0));
+	bool all;
+
+	if (s->may_send) {
+		bytes_fill(bytes_key(BYTES_TUNNEL_UP, a->id, 0), (uint64_t)s->up, (char *)buf, n);
+		s->up += (int64_t)n;
+		if (s->cancel_sent >= 0 && s->up >= s->cancel_sent)
+			mux_cancel(s);
+	}
+	all = s->may_send && s->up == a->tunnel_up && (a->half_up || s->tunnel_done);
+	if (all)
+		*flags |= NGHTTP2_DATA_FLAG_EOF;
+	if (all || (s->may_send && n))
+		return (ssize_t)n;
+	s->deferred = true;
+	return NGHTTP2_ERR_DEFERRED;
+}
+
 struct mux_fields {
 	nghttp2_nv v[16];
 	size_t n;
@@ -387,13 +477,19 @@ mux_field_printf(struct mux_fields *f, const char *name, const char *fmt, ...)
 static void mux_head(struct mux *c, struct ask *a, struct mux_fields *f)
 {
 	f->n = f->at = 0;
-	mux_field_printf(f, ":method", "%s", a->method);
-	mux_field_printf(f, ":scheme", "%s", c->port == PORT_TLS ? "https" : "http");
-	mux_field_printf(f, ":authority", "sim");
-	mux_field_printf(f, ":path", "%s", a->target);
+	mux_field_printf(f, ":method", "%s", ask_is_tunnel(a) ? "CONNECT" : a->method);
+	if (a->kind == ASK_TUNNEL)
+		mux_field_printf(f, ":protocol", "websocket");
+	if (a->kind != ASK_CONNECT) {
+		mux_field_printf(f, ":scheme", "%s", c->port == PORT_TLS ? "https" : "http");
+		mux_field_printf(f, ":path", "%s", a->target);
+	}
+	mux_field_printf(f, ":authority", "%s", a->kind == ASK_CONNECT ? a->target : "sim");
 	mux_field_printf(f, "x-id", "%u", a->id);
 	if (a->id % 11 == 0)
 		mux_field_printf(f, "x-fill", "%0*d", (int)(a->id % 3000), 0);
+	if (a->kind == ASK_TUNNEL)
+		mux_field_printf(f, "sec-websocket-version", "13");
 	if (a->id % 7 == 0)
 		mux_field_printf(f, "te", "trailers");
 	if (a->kind == ASK_FILE && a->status == 206)
@@ -412,10 +508,13 @@ static void mux_submit(struct mux_ask *s)
 	struct mux_fields f;
 
 	mux_head(c, s->a, &f);
-	s->may_send = !s->a->expect;
+	s->may_send = !s->a->expect && !ask_is_tunnel(s->a);
 	s->cancelled = false;
-	s->id = nghttp2_submit_request(c->session, NULL, f.v, f.n, s->a->upload >= 0 ? &body : NULL,
-				       NULL);
+	if (ask_is_tunnel(s->a))
+		body.read_callback = mux_read_tunnel;
+	s->id = nghttp2_submit_request(
+		c->session, NULL, f.v, f.n,
+		body.read_callback != mux_read || s->a->upload >= 0 ? &body : NULL, NULL);
 	BUG_ON(s->id < 0);
 	s->state = MUX_OPEN;
 	s->a->begun = true;
@@ -646,7 +745,8 @@ static bool mux_write(struct mux *c)
 /* Is there nothing left to do on this connection? */
 static void mux_rest(struct mux *c)
 {
-	if (c->over || !c->session || c->open || !link_flushed(&c->link))
+	if (c->over || !c->session || c->open || !link_flushed(&c->link) ||
+	    (c->tunnels && c->out_at < c->out.n))
 		return;
 	if (c->going)
 		mux_hang_up(c, "the worker goes", false);
@@ -894,7 +994,8 @@ struct mux_ask *mux_add(struct mux *c, const struct route *r, enum ask_kind kind
 	*s = (struct mux_ask){
 		.c = c, .a = ask_new(r, kind, method), .cancel_sent = -1, .cancel_read = -1};
 	s->a->muxed = true;
-	snprintf(s->a->target, sizeof(s->a->target), "%s%u", r->prefix, s->a->id);
+	ask_target(s->a);
+	c->tunnels |= ask_is_tunnel(s->a);
 	s->cancel_timer = (struct mux_timer){{.run = mux_cancel_timer}, c, s};
 	s->expect_timer = (struct mux_timer){{.run = mux_expect_timer}, c, s};
 	s->open_timer = (struct mux_timer){{.run = mux_open_timer}, c, s};

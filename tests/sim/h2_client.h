@@ -34,7 +34,8 @@ struct mux_ask {
 	int32_t id;
 	struct parse in; /* the head that is being received, as HTTP/1 would have it */
 	bool head_done, may_send, deferred, cancelled;
-	int64_t up;
+	int64_t up, tunnel_got;
+	bool tunnelled, tunnel_done;
 	size_t owed; /* bytes of its window that are to be given back */
 	unsigned refused;
 	uint64_t again_us;
@@ -68,6 +69,7 @@ struct mux {
 	nghttp2_session *session;
 	struct text out;
 	size_t out_at, rtaken; /* rtaken: of the rstep under way */
+	bool tunnels;	       /* has such asks */
 	bool connected, read_paused, send_paused, half, deaf, was_reset, going, left, over;
 	bool in_session; /* nghttp2 is on the stack */
 	unsigned open, begun, heads, connections, peak;

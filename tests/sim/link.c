@@ -205,6 +205,19 @@ struct span link_issuer(void)
 	return span_make(issuer_text.p, issuer_text.n);
 }
 
+const char *link_websocket_accept(struct span key)
+{
+	static char out[32];
+	unsigned char sum[20];
+	char text[128];
+	int n = snprintf(text, sizeof(text), "%.*s258EAFA5-E914-47DA-95CA-C5AB0DC85B11",
+			 (int)MIN_OF(key.n, (size_t)64), key.p);
+
+	EVP_Digest(text, (size_t)n, sum, NULL, EVP_sha1(), NULL);
+	EVP_EncodeBlock((unsigned char *)out, sum, sizeof(sum));
+	return out;
+}
+
 /* ---- greeting ---- */
 
 static SSL *link_ssl(struct link *l, struct sim_conn *c, SSL_CTX *of)
@@ -408,6 +421,19 @@ void link_notify(struct link *l)
 	ERR_clear_error();
 	SSL_shutdown(l->ssl);
 	link_flush(l);
+}
+
+bool link_end(struct link *l)
+{
+	if (!l->notified)
+		link_notify(l);
+	l->notified = true;
+	if (!link_flushed(l))
+		return false;
+	if (!l->ended)
+		sim_conn_shutdown(l->c);
+	l->ended = true;
+	return true;
 }
 
 void link_shutdown(struct link *l)

@@ -19,7 +19,7 @@ struct link {
 	struct sim_conn *c; /* NULL: closed */
 	void *ssl;
 	bool tls, ready; /* ready: connected, and greeted with TLS */
-	bool ended;
+	bool notified, ended;
 	struct link_greeting greeting;
 	char sni[64]; /* that the client asked for; "": none */
 	/* of the bytes that go out over the network: so many leave and no more; this one is
@@ -34,6 +34,9 @@ void link_warm(void);
 struct span link_cert(void), link_key(void), link_issuer(void);
 /* In the child: OpenSSL's randomness from the world's seed. */
 void link_seed(uint64_t seed);
+
+/* What a WebSocket server answers to a key (RFC 6455 4.2.2). */
+const char *link_websocket_accept(struct span key);
 
 void link_init(struct link *l, struct sim_conn *c, bool tls);
 /* Before the first move of a TLS one: ALPN; afterwards: what came of it. */
@@ -54,4 +57,6 @@ ssize_t link_read(struct link *l, void *p, size_t n);
 bool link_flushed(struct link *l);  /* all that was taken has left */
 void link_notify(struct link *l);   /* close_notify; it may still have to be flushed */
 void link_shutdown(struct link *l); /* half-close */
+/* The same when there is room for close_notify: false until then. */
+bool link_end(struct link *l);
 void link_close(struct link *l, bool reset);

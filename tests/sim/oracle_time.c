@@ -72,6 +72,16 @@ void time_check_close(struct client *c)
 			   world.setup.header_timeout);
 }
 
+void time_check_tunnel(struct client *c)
+{
+	uint64_t last = MAX_OF(c->last_sent_us, c->last_got_us);
+
+	/* what the client has sent last may have waited on its way */
+	if (!world.destructive && !world.ending)
+		time_check_span(c->index, "the time-out of a tunnel", last, last + 200000,
+				world.setup.read_timeout);
+}
+
 void time_check_stream(struct ask *a, unsigned client, bool slow)
 {
 	const struct ask_try *t = &a->tries[0];

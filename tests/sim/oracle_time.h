@@ -9,6 +9,8 @@ struct ask;
 void time_check_answer(struct client *c, struct ask *a);
 /* The worker closed the connection. */
 void time_check_close(struct client *c);
+/* It closed a tunnel in which nothing moved any more. */
+void time_check_tunnel(struct client *c);
 /* HTTP/2: the head of the answer to a is here. */
 void time_check_stream(struct ask *a, unsigned client, bool slow);
 /* The connection of that client begins to end: its last request was made and its last answer was

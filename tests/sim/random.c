@@ -108,12 +108,23 @@ static void draw_return(struct client *c, const struct route *r)
 		draw_upload(c, a);
 }
 
-static void draw_tunnel(struct client *c, const struct route *r)
+void draw_tunnel_ways(struct ask *a)
 {
-	struct ask *a = client_ask(c, r, ASK_TUNNEL, "GET");
-
 	a->length = (int64_t)draw_size();
 	a->tunnel_up = (int64_t)draw_size();
+	if (!wide)
+		return;
+	a->half_up = sim_chance(3000);
+	a->half_down = sim_chance(3000);
+}
+
+static void draw_tunnel(struct client *c, const struct route *r)
+{
+	bool raw = r->kind == ROUTE_CONNECT;
+	struct ask *a = client_ask(c, r, raw ? ASK_CONNECT : ASK_TUNNEL, raw ? "CONNECT" : "GET");
+
+	draw_tunnel_ways(a);
+	c->websocket_key = wide && sim_chance(5000);
 }
 
 static void draw_ask(struct client *c)
@@ -124,6 +135,12 @@ static void draw_ask(struct client *c)
 	case ROUTE_PROXY:
 	case ROUTE_NAME:
 		draw_proxied(c, r);
+		break;
+	case ROUTE_CONNECT:
+		if (!c->http10 && !c->nasks)
+			draw_tunnel(c, r);
+		else
+			draw_return(c, route_find_kind(&world.setup, ROUTE_RETURN));
 		break;
 	case ROUTE_UPGRADE:
 		if (!c->http10 && !c->nasks && sim_chance(8000))
@@ -246,7 +263,7 @@ static void draw_client(void)
 		c->pipeline = !c->http10 && sim_chance(2500);
 		for (uint64_t i = 0, n = 1 + sim_draw(sim_chance(5000) ? 1 : 6); i < n; i++) {
 			draw_ask(c);
-			if (c->asks[c->nasks - 1]->kind == ASK_TUNNEL)
+			if (ask_is_tunnel(c->asks[c->nasks - 1]))
 				break;
 		}
 		draw_pace(c);

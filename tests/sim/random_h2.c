@@ -1,5 +1,6 @@
 /* Clients of HTTP/2 in the random world. */
 #include "random_h2.h"
+#include "random.h"
 #include <stdio.h>
 #include "h2_client.h"
 
@@ -69,11 +70,25 @@ static void mux_draw_return(struct mux *c, const struct route *r)
 		mux_draw_upload(s);
 }
 
+static void mux_draw_tunnel(struct mux *c, const struct route *r)
+{
+	bool raw = r->kind == ROUTE_CONNECT;
+
+	draw_tunnel_ways(mux_add(c, r, raw ? ASK_CONNECT : ASK_TUNNEL, raw ? "CONNECT" : "GET")->a);
+}
+
 static void mux_draw_ask(struct mux *c)
 {
 	const struct route *r = &world.setup.routes[sim_draw(world.setup.nroutes)];
 
+	if (r->kind == ROUTE_CONNECT ||
+	    (r->kind == ROUTE_UPGRADE && route_find_kind(&world.setup, ROUTE_CONNECT) &&
+	     sim_chance(6000))) {
+		mux_draw_tunnel(c, r);
+		return;
+	}
 	switch (r->kind) {
+	case ROUTE_CONNECT:
 	case ROUTE_PROXY:
 	case ROUTE_NAME:
 	case ROUTE_UPGRADE:

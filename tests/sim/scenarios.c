@@ -43,6 +43,9 @@ const struct scenario *const scenarios[] = {
 	&scenario_untrusted,
 	&scenario_greet,
 	&scenario_switch,
+	&scenario_tunnels,
+	&scenario_torn,
+	&scenario_unmoved,
 	NULL
 };
 /* clang-format on */

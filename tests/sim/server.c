@@ -4,6 +4,7 @@
 #include <string.h>
 #include "h2_server.h"
 #include "link.h"
+#include "raw.h"
 
 /* What may go wrong before a request comes, and with the bytes below it. */
 enum greeting {
@@ -41,7 +42,7 @@ struct sconn {
 	struct feed tx;
 	size_t step, rstep;
 	unsigned pause_us, rpause_us;
-	bool tx_paused, rx_paused, dead, hung, hooked, leaving;
+	bool tx_paused, rx_paused, rx_over, dead, hung, hooked, leaving;
 	uint64_t spoke_us; /* when it said what nobody had asked; 0: never */
 	int64_t up;	   /* tunnel: bytes from the client */
 	struct sconn_timer tx_timer, rx_timer, idle_timer;
@@ -73,7 +74,7 @@ unsigned servers_connected(void)
 {
 	unsigned streams;
 
-	return nsconns + hservers_connected(&streams);
+	return nsconns + hservers_connected(&streams) + raws_connected();
 }
 
 void servers_note(void)
@@ -146,6 +147,7 @@ void servers_close(void)
 	while (sconns)
 		sconn_end(sconns, false);
 	hservers_close();
+	raws_close();
 }
 
 /* ---- what is answered ---- */
@@ -285,6 +287,7 @@ static void answer_clean(struct sconn *s)
 static void answer_upgrade(struct sconn *s)
 {
 	struct feed *f = &s->tx;
+	struct span key;
 
 	s->try->status = 101;
 	s->try->clean = true;
@@ -293,8 +296,11 @@ static void answer_upgrade(struct sconn *s)
 	text_printf(&f->head,
 		    "HTTP/1.1 101 Switching Protocols\r\nX-Id: %u\r\nX-Try: %u\r\nUpgrade: "
 		    "websocket\r\n"
-		    "Connection: upgrade\r\n\r\n",
+		    "Connection: upgrade\r\n",
 		    s->ask->id, ask_try_nth(s->ask, s->try));
+	if (head_field(&s->rx, "Sec-WebSocket-Key", &key))
+		text_printf(&f->head, "Sec-WebSocket-Accept: %s\r\n", link_websocket_accept(key));
+	text_printf(&f->head, "\r\n");
 	f->framing = FEED_RAW;
 	f->length = s->ask->length;
 	f->key = ask_answer_key(s->ask, ask_try_nth(s->ask, s->try));
@@ -430,8 +436,19 @@ static void sconn_next(struct sconn *s)
 	parse_init(&s->rx);
 }
 
+/* All is sent that will be. */
+static void sconn_tunnel_rest(struct sconn *s)
+{
+	if (s->rx_over)
+		sconn_leave(s);
+	else if (s->ask->half_down)
+		link_end(&s->link);
+}
+
 static void sconn_rest(struct sconn *s)
 {
+	if (s->answered && s->tunnelled)
+		sconn_tunnel_rest(s);
 	if (!s->answered || s->tunnelled)
 		return;
 	if (s->act == ACT_EARLY_CLOSE || (s->closes && s->read_all)) {
@@ -541,9 +558,10 @@ static struct ask *ask_of_target(struct span target)
 
 static bool field_is_expected(struct span name)
 {
-	static const char *const names[] = {"Host",   "Connection",	"X-Id",
-					    "X-Fill", "Content-Length", "Transfer-Encoding",
-					    "Upgrade"};
+	static const char *const names[] = {
+		"Host",	   "Connection",	"X-Id",
+		"X-Fill",  "Content-Length",	"Transfer-Encoding",
+		"Upgrade", "Sec-WebSocket-Key", "Sec-WebSocket-Version"};
 
 	if (world.setup.auth && span_eq_nocase(name, SPAN("Authorization")))
 		return true;
@@ -758,11 +776,17 @@ static void sconn_rx_timer(struct sim_timer *t)
 	sconn_pull(SCONN_OF_TIMER(t));
 }
 
-static void sconn_closed(struct sconn *s)
+static void sconn_closed(struct sconn *s, ssize_t how)
 {
 	if (s->tunnelled && s->read_all && ask_is_sure(s->ask) && s->up != s->ask->tunnel_up)
 		sim_broken("tunnel", "request %u: only %lld of %lld bytes came from the client",
 			   s->ask->id, (long long)s->up, (long long)s->ask->tunnel_up);
+	if (s->tunnelled && s->read_all && s->ask->half_up && how == -1) {
+		s->rx_over = true;
+		if (s->answered)
+			sconn_leave(s);
+		return;
+	}
 	sconn_end(s, false);
 }
 
@@ -784,14 +808,14 @@ static void sconn_pull(struct sconn *s)
 
 	if (s->leaving && !s->dead)
 		sconn_hear_nothing(s);
-	while (!s->dead && !s->rx_paused && !s->leaving) {
+	while (!s->dead && !s->rx_paused && !s->leaving && !s->rx_over) {
 		size_t most = s->rstep ? s->rstep : 1 + (size_t)sim_draw(sizeof(p));
 		ssize_t n = link_read(&s->link, p, most);
 
 		if (n == 0)
 			break;
 		if (n < 0) {
-			sconn_closed(s);
+			sconn_closed(s, n);
 			return;
 		}
 		sconn_input(s, span_make(p, (size_t)n));
@@ -907,6 +931,8 @@ static void sconn_on_writable(struct sim_conn *c)
 		sconn_move(s);
 	else if (s->leaving)
 		sconn_leave(s);
+	else if (s->answered && s->tunnelled)
+		sconn_tunnel_rest(s);
 	else
 		sconn_push(s);
 }

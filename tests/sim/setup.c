@@ -62,6 +62,11 @@ const struct sockaddr *setup_client_addr(unsigned client, unsigned port)
 	return &p.sa;
 }
 
+struct place setup_raw_addr(unsigned id)
+{
+	return place_ipv4(1, 9, 1, PORT_RAW + id);
+}
+
 struct place setup_dns_addr(void)
 {
 	return place_ipv4(0, 0, 53, 53);
@@ -281,6 +286,11 @@ static void widen_group(struct setup *s, unsigned nth)
 	}
 }
 
+void setup_tunnels(struct setup *s)
+{
+	setup_route(s, ROUTE_CONNECT);
+}
+
 void setup_widen(struct setup *s)
 {
 	s->more_listeners = true;
@@ -288,6 +298,8 @@ void setup_widen(struct setup *s)
 	s->trailers = sim_chance(5000);
 	for (unsigned i = 0; i < s->ngroups; i++)
 		widen_group(s, i);
+	if (sim_chance(6000))
+		setup_tunnels(s);
 	for (unsigned i = 0; i < s->nroutes; i++) {
 		struct route *r = &s->routes[i];
 
@@ -411,6 +423,13 @@ static void print_route(const struct setup *s, const struct route *r, struct tex
 {
 	const char *scheme = route_is_tls(s, r) ? "https" : "http";
 
+	if (r->kind == ROUTE_CONNECT) {
+		text_printf(
+			out,
+			" tunnel_pass; tunnel_connect_timeout %ums; tunnel_read_timeout %ums;\n",
+			s->connect_timeout, s->read_timeout);
+		return;
+	}
 	text_printf(out, " location %s {\n", r->prefix);
 	switch (r->kind) {
 	case ROUTE_PROXY:
@@ -436,6 +455,8 @@ static void print_route(const struct setup *s, const struct route *r, struct tex
 	case ROUTE_RETURN:
 		text_printf(out, "  add_header X-Id $http_x_id; add_header X-Try 0;\n"
 				 "  return 200 \"id=$http_x_id\";\n");
+		break;
+	case ROUTE_CONNECT:
 		break;
 	case ROUTE_FILES:
 		text_printf(out,
@@ -470,7 +491,8 @@ static void print_http2(const struct setup *s, struct text *out)
 	const unsigned values[] = {s->h2_streams, s->h2_preread, s->h2_recv, s->h2_chunk};
 
 	if (s->http2)
-		text_printf(out, " http2 on;\n");
+		text_printf(out, " http2 on;%s\n",
+			    route_find_kind(s, ROUTE_CONNECT) ? " http2_extended_connect on;" : "");
 	for (unsigned i = 0; i < 4; i++)
 		if (values[i])
 			text_printf(out, " %s %u;\n", names[i], values[i]);

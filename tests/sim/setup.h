@@ -33,7 +33,14 @@ struct group_setup {
 				 nothing else disturbs must be answered */
 };
 
-enum route_kind { ROUTE_PROXY, ROUTE_UPGRADE, ROUTE_RETURN, ROUTE_FILES, ROUTE_NAME };
+enum route_kind {
+	ROUTE_PROXY,
+	ROUTE_UPGRADE,
+	ROUTE_RETURN,
+	ROUTE_FILES,
+	ROUTE_NAME,
+	ROUTE_CONNECT /* no location: tunnel_pass */
+};
 
 struct route {
 	enum route_kind kind;
@@ -80,6 +87,8 @@ void setup_plain(struct setup *s);
 void setup_draw(struct setup *s, bool honest);
 /* What clients of HTTP/2 need; by default, or drawn. */
 void setup_http2(struct setup *s, bool draw);
+/* tunnel_pass for CONNECT, and WebSocket over HTTP/2. */
+void setup_tunnels(struct setup *s);
 /* Everything that worlds learned later, drawn: TLS to servers, other addresses. */
 void setup_widen(struct setup *s);
 /* The text. generation: goes into a header of answers of our own, so that reloads differ. */
@@ -102,6 +111,7 @@ size_t setup_file_size(unsigned n);
 #define PORT_IPV6  6  /* port 80 of an IPv6 address */
 #define PORT_UNIX  1  /* no port at all */
 #define PORT_BACK  8000
+#define PORT_RAW   20000 /* where the request with id 0 would CONNECT to */
 struct place {
 	socklen_t len;
 	union {
@@ -115,4 +125,5 @@ struct place setup_listen_addr(unsigned port);
 struct place setup_server_addr(unsigned group, unsigned server, enum family family);
 /* Where a client of that listener is; NULL: it has no address. */
 const struct sockaddr *setup_client_addr(unsigned client, unsigned port);
+struct place setup_raw_addr(unsigned id);
 struct place setup_dns_addr(void);
