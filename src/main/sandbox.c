@@ -100,6 +100,8 @@ static bool fill(scmp_filter_ctx f)
 {
 	/* The cost of a speculative-store barrier is not worth it: nothing foreign runs in here. */
 	(void)seccomp_attr_set(f, SCMP_FLTATR_CTL_SSB, 1);
+	/* A sanitizer's thread is there already. */
+	(void)seccomp_attr_set(f, SCMP_FLTATR_CTL_TSYNC, 1);
 	for (unsigned i = 0; i < ARRAY_LEN(refused); i++) {
 		int nr = seccomp_syscall_resolve_name(refused[i]);
 

@@ -4,7 +4,7 @@
 #pragma once
 #include <stdbool.h>
 
-/* For the calling thread and all that it starts from here on; cannot be undone. Call it when users
+/* For all threads of the process, and those to come; cannot be undone. Call it when users
  * are changed and before threads are started. False: this build or kernel has no such filter. Under
  * the sanitizers, programs (their symbolizer) and ptrace (their search for leaks) stay allowed. */
 bool sandbox_enter(void);
