@@ -47,9 +47,41 @@ static const char *exchange_phase(const struct exchange *x)
 	return "reading response header from upstream";
 }
 
+/* What went wrong, where an errno says no more. */
+static const char *exchange_words(enum fail f)
+{
+	switch (f) {
+	case FAIL_UPSTREAM_CLOSED:
+	case FAIL_UPSTREAM_TRUNCATED:
+		return "upstream prematurely closed connection";
+	case FAIL_UPSTREAM_REFUSED:
+		return "upstream refused the request";
+	case FAIL_UPSTREAM_HTTP1:
+		return "upstream requires HTTP/1.1 (proxy_http_version 1.1 or auto)";
+	case FAIL_UPSTREAM_H2:
+		return "upstream broke the rules of HTTP/2";
+	case FAIL_UPSTREAM_BAD_HEAD:
+		return "upstream sent invalid header";
+	case FAIL_UPSTREAM_BIG_HEAD:
+		return "upstream sent too big header";
+	case FAIL_UPSTREAM_HPACK:
+		return "upstream sent header that cannot be decoded, or a field above 64k";
+	case FAIL_UPSTREAM_BAD_CHUNK:
+		return "upstream sent invalid chunked response";
+	case FAIL_UPSTREAM_UPGRADE:
+		return "upstream switched protocols although nobody asked";
+	case FAIL_UPSTREAM_WEBSOCKET:
+		return "upstream sent an invalid WebSocket handshake";
+	default:
+		return NULL;
+	}
+}
+
 /* What nginx would have written. */
 static void exchange_log_fail(struct exchange *x, enum fail f, const char *phase)
 {
+	const char *words = exchange_words(f);
+
 	switch (f) {
 	case FAIL_UPSTREAM_CONNECT:
 		exchange_log(x, LOG_ERR, x->pick.sys_err, "connect() failed", phase);
@@ -73,41 +105,11 @@ static void exchange_log_fail(struct exchange *x, enum fail f, const char *phase
 	case FAIL_UPSTREAM_SILENT:
 		exchange_log(x, LOG_ERR, ETIMEDOUT, "upstream timed out", phase);
 		break;
-	case FAIL_UPSTREAM_CLOSED:
-	case FAIL_UPSTREAM_TRUNCATED:
-		exchange_log(x, LOG_ERR, 0, "upstream prematurely closed connection", phase);
-		break;
 	case FAIL_UPSTREAM_RESET:
 		exchange_log(x, LOG_ERR, ECONNRESET, "recv() failed", phase);
 		break;
 	case FAIL_UPSTREAM_SEND:
 		exchange_log(x, LOG_ERR, ECONNRESET, "writev() failed", phase);
-		break;
-	case FAIL_UPSTREAM_REFUSED:
-		exchange_log(x, LOG_ERR, 0, "upstream refused the request", phase);
-		break;
-	case FAIL_UPSTREAM_HTTP1:
-		exchange_log(x, LOG_ERR, 0,
-			     "upstream requires HTTP/1.1 (proxy_http_version 1.1 or auto)", phase);
-		break;
-	case FAIL_UPSTREAM_H2:
-		exchange_log(x, LOG_ERR, 0, "upstream broke the rules of HTTP/2", phase);
-		break;
-	case FAIL_UPSTREAM_BAD_HEAD:
-		exchange_log(x, LOG_ERR, 0, "upstream sent invalid header", phase);
-		break;
-	case FAIL_UPSTREAM_BIG_HEAD:
-		exchange_log(x, LOG_ERR, 0, "upstream sent too big header", phase);
-		break;
-	case FAIL_UPSTREAM_BAD_CHUNK:
-		exchange_log(x, LOG_ERR, 0, "upstream sent invalid chunked response", phase);
-		break;
-	case FAIL_UPSTREAM_UPGRADE:
-		exchange_log(x, LOG_ERR, 0, "upstream switched protocols although nobody asked",
-			     phase);
-		break;
-	case FAIL_UPSTREAM_WEBSOCKET:
-		exchange_log(x, LOG_ERR, 0, "upstream sent an invalid WebSocket handshake", phase);
 		break;
 	case FAIL_CANCELLED:
 	case FAIL_CLIENT_CLOSED:
@@ -118,6 +120,8 @@ static void exchange_log_fail(struct exchange *x, enum fail f, const char *phase
 			     phase);
 		break;
 	default:
+		if (words)
+			exchange_log(x, LOG_ERR, 0, words, phase);
 		break;
 	}
 }

@@ -170,6 +170,15 @@ static void stream_head(struct h2_stream *st, bool end)
 
 /* ---- frames in ---- */
 
+static int on_begin_frame(nghttp2_session *s, const nghttp2_frame_hd *hd, void *arg)
+{
+	struct h2_upconn *c = arg;
+
+	if (hd->type == NGHTTP2_HEADERS)
+		c->head_stream = hd->stream_id;
+	return 0;
+}
+
 static void on_settings(struct h2_upconn *c)
 {
 	uint32_t n = nghttp2_session_get_remote_settings(c->session,
@@ -190,6 +199,8 @@ static int on_frame_recv(nghttp2_session *s, const nghttp2_frame *frame, void *a
 	struct h2_stream *st = frame->hd.stream_id ? stream_of(s, frame->hd.stream_id) : NULL;
 	bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
 
+	if (frame->hd.type == NGHTTP2_HEADERS)
+		c->head_stream = 0;
 	if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK))
 		on_settings(c);
 	if (frame->hd.type == NGHTTP2_GOAWAY) {
@@ -294,7 +305,10 @@ static int before_frame_send(nghttp2_session *s, const nghttp2_frame *frame, voi
 static int on_frame_send(nghttp2_session *s, const nghttp2_frame *frame, void *arg)
 {
 	struct h2_stream *st = frame->hd.stream_id ? stream_of(s, frame->hd.stream_id) : NULL;
+	struct h2_upconn *c = arg;
 
+	if (frame->hd.type == NGHTTP2_GOAWAY)
+		c->undecodable = frame->goaway.error_code == NGHTTP2_COMPRESSION_ERROR;
 	if (!st)
 		return 0;
 	st->wire_sent += (int64_t)frame->hd.length + FRAME_HEAD;
@@ -400,6 +414,7 @@ bool h2_session_new(struct h2_upconn *c)
 
 	if (nghttp2_session_callbacks_new(&cb) < 0)
 		return false;
+	nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
 	nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
 	nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);

@@ -80,6 +80,14 @@ void h2_stream_detach(struct h2_stream *st, enum fail f)
 	h2_stream_wake(st);
 }
 
+/* Why, for that stream: the head that broke the connection may have been its own. */
+static enum fail h2_why_lost(const struct h2_upconn *c, const struct h2_stream *st, enum fail f)
+{
+	if (f == FAIL_UPSTREAM_H2 && c->undecodable && st->id == c->head_stream)
+		return FAIL_UPSTREAM_HPACK;
+	return f;
+}
+
 /* The connection is lost. What never left cannot have been acted upon. */
 static void h2_upconn_lost(struct h2_upconn *c, enum fail f)
 {
@@ -91,7 +99,7 @@ static void h2_upconn_lost(struct h2_upconn *c, enum fail f)
 			     f != FAIL_UPSTREAM_RESET &&
 			     stream_unacked_since(&c->u->stream, st->mark);
 		h2_stream_detach(st, st->ended	     ? FAIL_OK
-				     : st->head_sent ? f
+				     : st->head_sent ? h2_why_lost(c, st, f)
 						     : FAIL_UPSTREAM_REFUSED);
 	}
 	h2_upconn_free(c);

@@ -18,13 +18,15 @@ struct h2_upconn {
 	unsigned nstreams, limit;
 	struct inbuf out; /* frames that wait for the socket */
 	struct io_turn_end flush;
-	struct timer timer; /* idle; or more to read, in the next turn */
-	struct timer watch; /* is the server still there? h2_watch.c */
+	struct timer timer;  /* idle; or more to read, in the next turn */
+	struct timer watch;  /* is the server still there? h2_watch.c */
+	int32_t head_stream; /* whose head is arriving; 0: none is */
 	uint64_t heard_ms;
 	uint64_t pinged_ms; /* when a PING was sent last */
 	uint8_t pings;	    /* since the server said anything of a stream */
 	bool pinging;	    /* and nothing was heard since */
 	bool silent;	    /* for too long: gets no requests until something is heard */
+	bool undecodable;   /* nghttp2 gave up over that head */
 	bool served;	    /* it has answered something */
 	bool reset;	    /* the server's TCP said so */
 	bool http1;	    /* the server did: with HTTP_1_1_REQUIRED */

@@ -18,9 +18,10 @@ static int tunnel_pass_set(struct conf_call *c)
 #define P struct proxy_conf
 static const struct conf_row tunnel_rows[] = {
 	MCUSTOM("tunnel_pass", IN_SERVER | IN_LOCATION | IN_IF_LOCATION, 0, 1, 0, tunnel_pass_set,
-		"Where CONNECT leads; $host:$request_port when nothing is said. auth_basic then "
-		"asks "
-		"for the credentials of a proxy: 407, Proxy-Authorization."),
+		"Where CONNECT leads; $host:$request_port when nothing is said. CONNECT has no "
+		"path: "
+		"the location of \"/\" decides, after rewrite, if and try_files. auth_basic then "
+		"asks for the credentials of a proxy: 407, Proxy-Authorization."),
 	{.name = "tunnel_allow_upstream",
 	 .where = W,
 	 .min = 1,

@@ -56,6 +56,25 @@ def test_at_server_level(start, backend):
     assert s.get("/").body == b"page"
 
 
+@pytest.mark.parametrize("where", [
+    "location / { if ($request_method = CONNECT) { tunnel_pass; } }",
+    "location = / { tunnel_pass; } location / { return 403; }",
+    "location ~ ^/ { tunnel_pass; }",
+    "location / { location = / { tunnel_pass; } return 403; }",
+    "location / { rewrite ^ /t/x last; } location /t/ { internal; tunnel_pass; }",
+    "if ($request_method = CONNECT) { rewrite ^ /t/x last; } location / { return 404; } location /t/ { tunnel_pass; }",
+    "location / { error_page 418 = @t; return 418; } location @t { tunnel_pass; }",
+    "location / { try_files /none @t; } location @t { tunnel_pass; }",
+    "tunnel_pass; location / { proxy_pass http://127.0.0.1:1; }"])
+def test_locations_that_it_reaches(start, backend, where):
+    """CONNECT has no path: the location of "/" decides, and whatever that leads to."""
+    b = backend(echo)
+    s = start("server { listen 127.0.0.1:@port@; %s }" % where)
+    c, r = connect(s, b.addr, b"x")
+    with c:
+        assert r.status == 200 and c.read_exact(1) == b"x"
+
+
 def test_fixed_target(start, backend):
     b, other = backend(echo), backend(echo)
     s = start(conf(f"tunnel_pass {b.addr};"))

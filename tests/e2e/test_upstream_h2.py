@@ -704,7 +704,10 @@ BAD_HEADS = {
     "crlf": [(":status", "200"), ("x", "a\r\nSet-Cookie: evil=1")],
     "nul": [(":status", "200"), ("x", "a\0b")],
     "lengths": [(":status", "200"), ("content-length", "1"), ("content-length", "2")],
-    "huge": [(":status", "200"), ("x", "y" * 200000)],
+    "big": [(":status", "200"), ("x", "y" * 65535)],
+    "big in all": [(":status", "200"), *[("x%d" % i, "y" * 30000) for i in range(3)]],
+    "64k": [(":status", "200"), ("x", "y" * 66000)],
+    "64k in few bytes": [(":status", "200"), ("x", "y" * 100000)],
 }
 
 
@@ -714,7 +717,7 @@ def test_bad_heads(start, h2b, name):
     from hyperframe.frame import ContinuationFrame, HeadersFrame
 
     def answer(c, r):
-        block = Encoder().encode(BAD_HEADS[name], huffman=False)
+        block = Encoder().encode(BAD_HEADS[name], huffman=name == "64k in few bytes")
         pieces = [block[i:i + 16000] for i in range(0, len(block), 16000)]
         out = HeadersFrame(r.stream, pieces[0], flags=["END_STREAM"] + (["END_HEADERS"] if len(pieces) == 1 else []))
         c.raw(out.serialize())
@@ -725,6 +728,8 @@ def test_bad_heads(start, h2b, name):
     r = s.get("/")
     assert r.status == 502 and not r.all("set-cookie")
     assert s.get("/").status == 502 and s.worker_pids()
+    assert ("too big header" if "big" in name else "cannot be decoded, or a field above 64k" if "64k" in name
+            else "invalid header") in s.log("error.log")
 
 
 def frames(*parts):
