@@ -54,6 +54,41 @@ static void test_only_zeroes_are_forgotten(void **state)
 	page_thread_fini();
 }
 
+static void test_packed(void **state)
+{
+	uint64_t was[PAGE_BYTES / 8], *p = page_take();
+	struct page_pack *k;
+
+	for (unsigned step = 2; step < 600; step += 7) {
+		memset(p, 0, PAGE_BYTES);
+		for (unsigned i = step % 3; i < PAGE_BYTES / 8; i += step)
+			p[i] = (uint64_t)i * 0x9e3779b97f4a7c15 + step;
+		memcpy(was, p, PAGE_BYTES);
+		k = page_pack(p);
+		assert_non_null(k);
+		page_unpack(p, k);
+		assert_memory_equal(p, was, PAGE_BYTES);
+	}
+	page_give(p);
+	page_thread_fini();
+}
+
+static void test_not_packed(void **state)
+{
+	char *p = page_take();
+
+	memset(p, 1, PAGE_BYTES / 2 + 1);
+	assert_null(page_pack(p));
+	memset(p + PAGE_BYTES / 4, 0, PAGE_BYTES / 2);
+	mem_fail_after(1);
+	assert_null(page_pack(p));
+	mem_fail_after(-1);
+	assert_int_equal(p[PAGE_BYTES / 4 - 1], 1);
+	assert_int_equal(p[PAGE_BYTES / 4], 0);
+	page_give(p);
+	page_thread_fini();
+}
+
 static void test_no_memory(void **state)
 {
 	mem_fail_after(1);
@@ -66,6 +101,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_zeroes_and_apart),
 		cmocka_unit_test(test_only_zeroes_are_forgotten),
+		cmocka_unit_test(test_packed),
+		cmocka_unit_test(test_not_packed),
 		cmocka_unit_test(test_no_memory),
 	};
 

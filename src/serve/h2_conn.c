@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include "base/page.h"
 #include "base/pool.h"
 #include "serve/h2_conf.h"
 #include "serve/h2_stream.h"
@@ -16,91 +15,6 @@
 #define QUEUE_MAX     256 /* frames that wait in nghttp2 while the socket is full: no more input */
 #define WINDOW_OF_ALL 0x7fffffff /* each stream has its own ceiling */
 
-/* ---- nghttp2's memory ---- */
-
-/* A session has a buffer of 16 KiB in which it makes frames. Between two calls of the pump there is
- * nothing in it, and the pump runs one session at a time: all sessions of a thread share one. */
-#define FRAME_ROOM_MIN 16384
-static _Thread_local char *frame_room;
-static _Thread_local size_t frame_room_size;
-
-static void *room_malloc(size_t size, void *arg)
-{
-	struct h2_conn *h = arg;
-
-	if (size < FRAME_ROOM_MIN || h->has_frame_room)
-		return mem_alloc(size);
-	if (!frame_room) {
-		frame_room = mem_alloc(size);
-		frame_room_size = size;
-	}
-	if (!frame_room || size != frame_room_size)
-		return mem_alloc(size);
-	h->has_frame_room = true;
-	return frame_room;
-}
-
-static void room_free(void *p, void *arg)
-{
-	struct h2_conn *h = arg;
-
-	if (p && p == frame_room) {
-		h->has_frame_room = false;
-	} else if (p && p == h->table) {
-		page_give(p);
-		h->table = NULL;
-	} else {
-		mem_free(p);
-	}
-}
-
-/* The table of streams has 256 places from the start, all empty while there are no streams: a page
- * that can be forgotten. */
-static void *room_calloc(size_t n, size_t size, void *arg)
-{
-	struct h2_conn *h = arg;
-
-	if (n && size > SIZE_MAX / n)
-		return NULL;
-	if (n * size != PAGE_BYTES || h->table)
-		return mem_zalloc(n * size);
-	return h->table = page_take();
-}
-
-/* nghttp2 1.52 frees an item twice when the queue it belongs into cannot grow: what it resizes gets
- * more than one chance. */
-#define RESIZE_TRIES 4
-
-static void *room_resize(void *p, size_t size)
-{
-	void *to = NULL;
-
-	for (int i = 0; i < RESIZE_TRIES && !to; i++)
-		to = mem_resize(p, size);
-	return to;
-}
-
-static void *room_realloc(void *p, size_t size, void *arg)
-{
-	struct h2_conn *h = arg;
-	void *to;
-
-	if (!p) {
-		for (int i = 0; i < RESIZE_TRIES && !p; i++)
-			p = room_malloc(size, arg);
-		return p;
-	}
-	BUG_ON(p == h->table);
-	if (p != frame_room)
-		return room_resize(p, size);
-	to = mem_alloc(size);
-	if (to) {
-		memcpy(to, p, MIN_OF(size, frame_room_size));
-		room_free(p, arg);
-	}
-	return to;
-}
-
 /* ---- the session ---- */
 
 static _Thread_local char *read_room;
@@ -108,10 +22,9 @@ static _Thread_local char *read_room;
 void h2_thread_fini(void)
 {
 	mem_free(read_room);
-	mem_free(frame_room);
-	page_thread_fini();
+	read_room = NULL;
+	h2_memory_thread_fini();
 	h2_ahead_free();
-	read_room = frame_room = NULL;
 }
 
 static nghttp2_option *options_new(void)
@@ -152,7 +65,7 @@ static const nghttp2_option *session_options(void)
 
 static int session_new(struct h2_conn *h)
 {
-	nghttp2_mem mem = {h, room_malloc, room_free, room_calloc, room_realloc};
+	nghttp2_mem mem = h2_memory(h);
 	const nghttp2_session_callbacks *cb = h2_callbacks();
 	const nghttp2_option *o = session_options();
 
@@ -214,6 +127,7 @@ void h2_conn_free(struct conn *c)
 	struct h2_conn *h = c->h2;
 
 	BUG_ON(h->nstreams);
+	h2_memory_wake(h);
 	if (h->waiting)
 		COUNT_DOWN(conn_counters()->waiting);
 	list_del(&h->end.link);
@@ -228,6 +142,7 @@ void h2_conn_free(struct conn *c)
 
 void h2_conn_touch(struct h2_conn *h)
 {
+	h2_memory_wake(h);
 	io_turn_end_arm(&h->end);
 }
 
@@ -336,12 +251,12 @@ void h2_conn_leave(struct h2_conn *h)
 {
 	if (h->phase != H2_OPEN)
 		return;
+	h2_conn_touch(h);
 	h->phase = H2_NOTICED;
 	h->leave_ms = io_now_ms() + LEAVE_GRACE;
 	nghttp2_submit_shutdown_notice(h->session);
 	/* What the client sent before it heard of that is here when the answer is. */
 	nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, NULL);
-	h2_conn_touch(h);
 }
 
 /* The second GOAWAY says which streams are the last. */
@@ -471,9 +386,7 @@ static void h2_conn_late(struct h2_conn *h, struct http_port *port)
 	} else if (h->phase == H2_NOTICED && now >= h->leave_ms) {
 		h2_conn_last_call(h);
 	} else if (!h->nstreams && !h->forgotten && now >= h->idle_ms + FORGET_AFTER) {
-		h->forgotten = true;
-		if (h->table)
-			page_forget(h->table);
+		h->forgotten = true; /* at the end of the turn */
 	}
 }
 
@@ -681,6 +594,8 @@ static void h2_conn_end(struct io_turn_end *e)
 		timer_stop(&co_sched.wheel, &c->timer);
 	else
 		h2_conn_arm(h);
+	if (h->forgotten && h->phase == H2_OPEN && !h->more)
+		h2_memory_rest(h);
 }
 
 /* ---- the start ---- */

@@ -12,7 +12,9 @@
  *  3. `nstreams` counts struct h2_clients: a stream that was reset counts until its coroutine has
  *     returned, so max_streams bounds the work and not just the protocol's idea of it.
  *  4. A connection is freed at the end of a turn, when it is dead and has no streams.
- *  5. Without streams and output it is this struct, the session and nothing else. */
+ *  5. Without streams and output it is this struct, the session and nothing else; after a second of
+ *     that the session is packed (h2_memory_rest), and h2_conn_touch, which is the first thing that
+ *     anything that happens does, unpacks it. */
 #pragma once
 #include <nghttp2/nghttp2.h>
 #include "http/h2/h2_head.h"
@@ -72,16 +74,20 @@ struct h2_conn {
 	uint32_t error;			 /* a receive callback wants to end the connection so */
 	uint32_t queued; /* frames that waited to be sent when a SETTINGS frame began */
 	struct h2_scan scan;
-	struct h2_early early; /* priorities that came before their requests */
-	void *table;	       /* of nghttp2's memory: a page (base/page.h) */
-	uint8_t phase;	       /* enum h2_phase */
-	bool blocked;	       /* the socket is full */
-	bool terminated;       /* a GOAWAY with the reason is on its way */
-	bool linger;	       /* and has left: the client may read it */
-	bool more;	       /* there may be input that was not read: next turn */
-	bool has_frame_room;   /* of nghttp2's memory: the thread's frame buffer is lent */
-	bool forgotten;	       /* the table's memory was given back since the last stream */
-	bool waiting;	       /* counted as such */
+	struct h2_early early;	  /* priorities that came before their requests */
+	void *table;		  /* of nghttp2's memory: a page (base/page.h) */
+	char *core;		  /* the same: the session, and what the client's HPACK needs */
+	struct page_pack *packed; /* what is in `core`, while it rests; NULL: it does not */
+	uint16_t core_used;
+	uint8_t rings;
+	uint8_t phase;	     /* enum h2_phase */
+	bool blocked;	     /* the socket is full */
+	bool terminated;     /* a GOAWAY with the reason is on its way */
+	bool linger;	     /* and has left: the client may read it */
+	bool more;	     /* there may be input that was not read: next turn */
+	bool has_frame_room; /* of nghttp2's memory: the thread's frame buffer is lent */
+	bool forgotten;	     /* the table's memory was given back since the last stream */
+	bool waiting;	     /* counted as such */
 	bool extended_connect;
 	uint8_t update_len; /* of a PRIORITY_UPDATE that is being received */
 	char update[H2_UPDATE_MAX];
@@ -120,6 +126,20 @@ bool h2_conn_blame(struct h2_conn *h, uint32_t error, struct span words);
 void h2_conn_noticed(struct h2_conn *h);
 /* At the end of a thread. */
 void h2_thread_fini(void);
+
+/* ---- h2_memory.c ---- */
+
+/* nghttp2's; h->session is NULL until it has been made. */
+nghttp2_mem h2_memory(struct h2_conn *h);
+/* The connection has been idle for a while: nobody looks at the session until h2_memory_wake. */
+void h2_memory_rest(struct h2_conn *h);
+void h2_memory_unpack(struct h2_conn *h);
+static inline void h2_memory_wake(struct h2_conn *h)
+{
+	if (h->packed)
+		h2_memory_unpack(h);
+}
+void h2_memory_thread_fini(void);
 
 /* ---- h2_recv.c ---- */
 

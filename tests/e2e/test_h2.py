@@ -5,6 +5,7 @@ import signal
 import struct
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -658,3 +659,61 @@ def test_early_hints(go):
         assert r.status == 200 and r.body == b"final"
         assert [dict(i) for i in r.interims] == [{":status": "103", "link": "</a.css>"}]
         assert c.get("/b/", authority="one.test").interims == []
+
+
+# ---------------------------------------------------------------- connections that rest
+
+RESTS = 1.3  # seconds without streams, after which a session is packed away (1 s)
+
+
+@sluice_only
+@pytest.mark.parametrize("tls", [False, True])
+def test_after_a_rest(go, tls):
+    """What the client's encoder knows is still known; so are numbers, windows and settings."""
+    s = go(server='location /echo { return 200 "$http_x_one,$http_x_two,$connection_requests"; }')
+    scheme = "https" if tls else "http"
+    with h2(s, tls=tls, settings={INITIAL_WINDOW: 70_000}) as c:
+        def ask(**kw):
+            return c.response(c.open(c.fields("/echo", scheme=scheme, more=[(k.replace("_", "-"), v) for k, v in kw.items()])))
+        assert ask(x_one="a" * 50, x_two="b").body == b"a" * 50 + b",b,1"
+        for i in range(3):
+            time.sleep(RESTS)
+            c.ping()  # wakes it for a moment
+            head = c.encoder.encode(c.fields("/echo", scheme=scheme, more=[("x-one", "a" * 50), ("x-two", "b")]))
+            assert len(head) < 12, "the client does not use its table"
+            n = c.next_id
+            c.next_id += 2
+            c.frame(HEADERS, 5, n, head)
+            assert c.response(n).body == b"a" * 50 + b",b,%d" % (i + 2)
+        time.sleep(RESTS)
+        r = c.get("/big", scheme=scheme)
+        assert r.body == BIG
+        time.sleep(RESTS)
+        c.frame(7, 0, 0, bytes(8))
+        assert c.wait_closed() == NO_ERROR
+
+
+@sluice_only
+def test_the_end_of_a_rest(go):
+    """A client that goes, a time-out, an error, a port that is taken away, the end of the process."""
+    s = go(server="keepalive_timeout 1500ms;")
+    with h2(s) as gone, h2(s) as late, h2(s) as wrong:
+        for c in (gone, late, wrong):
+            assert c.get("/say").status == 200
+        time.sleep(RESTS)
+        gone.close()
+        wrong.send(frame(8, 0, 0, bytes(4)))
+        assert wrong.wait_closed() == 1
+        assert late.wait_closed() == NO_ERROR
+    s.configure(http=s.http.replace("keepalive_timeout 1500ms;", "keepalive_timeout 60s;"))
+    s.reload()
+    with h2(s) as taken, h2(s) as stays:
+        assert taken.get("/say").status == 200 and stays.get("/say").status == 200
+        time.sleep(RESTS)
+        s.reload()
+        assert stays.get("/say").status == 200 and not stays.goaways
+        time.sleep(RESTS)
+        s.send_signal(signal.SIGQUIT)
+        assert stays.wait_closed() == NO_ERROR
+        assert taken.wait_closed() == NO_ERROR
+    s.proc.wait(10 * SLOW)

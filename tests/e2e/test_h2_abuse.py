@@ -463,14 +463,17 @@ def test_many_connections_that_do_nothing(go):
     """They cost little while they wait."""
     s = go("keepalive_timeout 60s;")
     ordinary(s, 100)
-    n = 100
+    n = 300
     m0 = memory(s)
     conns = []
     for _ in range(n):
         c = H2(s.port())
         assert c.get("/say").status == 200
         conns.append(c)
-    grown = memory(s) - m0
+    if SANITIZED:
+        assert memory(s) - m0 < n * 200
+    else:  # after a second what they need shrinks; nginx 1.22 holds 6 KB
+        poll(lambda: memory(s) - m0 < n * 3.5, 10, "connections to become small", every=0.2)
     for c in conns:
+        assert c.get("/say").status == 200
         c.close()
-    assert grown < (n * 200 if SANITIZED else n * 16), f"{grown / n:.1f} KB for a connection"
