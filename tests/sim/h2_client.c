@@ -1011,8 +1011,22 @@ void mux_upload(struct mux_ask *s, int64_t length, bool chunked)
 		ask_excuse(s->a, "the body is too large");
 }
 
+/* Over small buffers and long ways an upload waits for others longer than the worker may like. */
+static void mux_patience(const struct mux *c)
+{
+	uint64_t bytes = 0, trips, ms;
+
+	for (unsigned i = 0; i < c->nasks; i++) /* with frames and padding about twice */
+		bytes += 2 * (uint64_t)MAX_OF(c->asks[i].a->upload, 0);
+	trips = bytes / MAX_OF(world.o.sndbuf_min, 1u);
+	ms = trips * 2 * world_latency_us() / 1000;
+	if (ms > world.setup.body_timeout)
+		world.setup.body_timeout = (unsigned)ms;
+}
+
 void mux_start(struct mux *c)
 {
+	mux_patience(c);
 	for (unsigned i = 0; i < c->nasks; i++) {
 		struct mux_ask *s = &c->asks[i];
 
