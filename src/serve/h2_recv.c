@@ -72,10 +72,9 @@ static int h2_on_begin_headers(nghttp2_session *session, const nghttp2_frame *fr
 		h->nstreams < h->max_streams && (h->phase != H2_LEAVING || MUTANT(behind_goaway))
 			? h2_stream_new(h, id)
 			: NULL;
-	if (!s) {
-		refuse_stream(h, id);
+	if (!s) /* refused when the head is whole: nobody would tell that it is, of a stream that
+		   was reset */
 		return glitch(h);
-	}
 	nghttp2_session_set_stream_user_data(session, id, s);
 	return 0;
 }
@@ -110,6 +109,8 @@ static int headers_received(struct h2_conn *h, const nghttp2_frame *frame)
 
 	h->head = NULL;
 	h->head_ms = 0;
+	if (!s && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+		refuse_stream(h, frame->hd.stream_id);
 	if (!s)
 		return 0;
 	s->req.request_length += (int64_t)frame->hd.length;
