@@ -248,6 +248,8 @@ static int on_data(nghttp2_session *s, uint8_t flags, int32_t id, const uint8_t 
 	h2_upconn_arm(c);
 	if (!st)
 		return 0;
+	if (MUTANT(down_window_early))
+		nghttp2_session_consume_stream(s, id, n);
 	st->arrived += (int64_t)n;
 	if (!st->head_done || st->bodiless || (st->announced >= 0 && st->arrived > st->announced))
 		stream_refuse(st, FAIL_UPSTREAM_H2, NGHTTP2_PROTOCOL_ERROR);
@@ -457,7 +459,7 @@ enum fail h2_stream_open(struct h2_stream *st, const struct h2_fields *f)
 	if (id == NGHTTP2_ERR_NOMEM)
 		return FAIL_NO_MEMORY;
 	if (id < 0) {
-		c->draining = true;
+		c->draining = !MUTANT(deaf_to_goaway);
 		return FAIL_UPSTREAM_REFUSED;
 	}
 	st->id = id;
@@ -482,8 +484,7 @@ void h2_stream_consume(struct h2_stream *st, size_t n)
 	if (!st->conn || !n)
 		return;
 	if (!MUTANT(down_window_never))
-		nghttp2_session_consume_stream(st->conn->session, st->id,
-					       MUTANT(down_window_twice) ? 2 * n : n);
+		nghttp2_session_consume_stream(st->conn->session, st->id, n);
 	h2_upconn_arm(st->conn);
 }
 

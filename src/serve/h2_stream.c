@@ -31,8 +31,7 @@ static void body_release(struct h2_client *s)
 	inbuf_free(&s->held);
 	if (!h2_gone(s)) {
 		if (!MUTANT(up_window_never))
-			nghttp2_session_consume_stream(s->h2->session, s->id,
-						       MUTANT(up_window_twice) ? 2 * n : n);
+			nghttp2_session_consume_stream(s->h2->session, s->id, n);
 		h2_conn_touch(s->h2);
 	}
 }
@@ -173,6 +172,8 @@ static void body_store(struct h2_client *s, const uint8_t *p, size_t n)
  * be malformed must not have been passed on as a whole (RFC 9113 8.1.1). So the last byte waits. */
 void h2_stream_data(struct h2_client *s, const uint8_t *p, size_t n)
 {
+	if (MUTANT(up_window_early))
+		nghttp2_session_consume_stream(s->h2->session, s->id, n);
 	s->arrived += (int64_t)n;
 	if (s->req.in.content_length >= 0 && s->arrived > s->req.in.content_length) {
 		if (s->in_fail == FAIL_OK)

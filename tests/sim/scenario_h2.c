@@ -98,6 +98,12 @@ static void goaway_run(void)
 		c->width = 1 + (unsigned)sim_draw(8);
 		c->gap_us = (unsigned)sim_draw(3000);
 		c->frame = 2000;
+		if (i % 4 == 3) { /* asks on when the last GOAWAY is under way, having read none */
+			c->width = MUX_ASKS;
+			c->gap_us = 50000 + (unsigned)sim_draw(150000);
+			c->rstep = 1000;
+			c->rpause_us = 20000;
+		}
 		mux_start(c);
 	}
 	for (unsigned i = 0; i < 3; i++)
