@@ -308,6 +308,43 @@ CASES = [
     ("more: nested ifs", server('set $r ""; if ($arg_a = 1) { set $r "${r}1"; } if ($arg_a != 1) { set $r "${r}n"; } if ($arg_b ~ ^x(.)) { set $r "${r}$1"; } if ($arg_b ~* ^X) { set $r "${r}i"; } if ($arg_b !~ x) { set $r "${r}-"; } if ($arg_c) { return 403 $r; } location / { if ($request_method = POST) { return 200 post$r; } if ($http_x) { set $r "h$r"; } return 200 [$r]; }'), ["/", "/?a=1", "/?a=1&b=xy", "/?b=Xq", "/?c=1", "/?c=0", "/?c=",h("/?a=1", "POST",body=b""),h("/",X="1")]),
     ("more: maps", 'map $arg_k $m { volatile; default d; "" empty; a A; ~^b(.*)$ "B$1"; ~*^C nocase; \\default lit; } map $http_host $h { hostnames; default none; site.example exact; *.example star; .dot.org dot; pre.* pre; } ' + server('return 200 "$m $h\\n";'), ["/", "/?k=a", "/?k=bcd", "/?k=cX", "/?k=default", "/?k=zz",h("/",host="q.example"),h("/",host="dot.org"),h("/",host="w.dot.org"),h("/",host="pre.zz"),h("/",host="SITE.example")]),
     ("more: add_header", server('add_header A 1; add_header B $arg_b; add_header C c always; add_header Last-Modified "x"; add_header Cache-Control no-store; add_trailer T t; location /x { return 404; } location /y { add_header D 1; return 200 y; } location /z { add_header Last-Modified ""; try_files /a.txt =404; }'), ["/a.txt?b=2", "/a.txt", "/x", "/y", "/z"]),
+    # --- grpc_pass: @g@ speaks HTTP/2
+    ("grpc: requests", server("""location / { grpc_pass grpc://@g@; } location /plain { grpc_pass @g@; } location /host { grpc_set_header Host $http_host; grpc_pass @g@; }
+        location /set { grpc_set_header X-A a; grpc_set_header X-B $arg_b; grpc_set_header Content-Length ""; grpc_set_header User-Agent ""; grpc_pass @g@; }
+        location /te { grpc_set_header TE ""; grpc_pass @g@; } location /rw { rewrite ^ /other%20path?q=1 break; grpc_pass @g@; } location /up { grpc_pass grpc://up; }""",
+                              "upstream up { server @g@; } "),
+     ["/", "/a/b?c=d", "/a%20b/%2e./c?d%20e", "/plain", h("/host", differs=("RFC 9113 8.3.1", "grpc_set_header Host becomes :authority", lambda s, n: n["body"].replace(b"http - ", b"http site.example ").replace(b"host: site.example\n", b"") == s["body"])), "/set?b=1", "/set", "/te", "/rw", "/up/x", h("/", "POST", body=b"hello"), h("/", "PUT", body=b"x" * 5000), h("/", "POST", body=b""),
+      h("/", "HEAD"), h("/", "OPTIONS"), h("/", TE="trailers"), h("/", TE="gzip"), h("/", Te="trailers, gzip"), h("/", X_One="1", Cookie="a=b; c=d", Authorization="x", Accept_Encoding="gzip"),
+      h("/", "POST", body=b"x", Content_Type="application/grpc", grpc_timeout="5S"), h("/", Keep_Alive="5", Upgrade="websocket"), h("/", version="1.0"), h("/", Range="bytes=0-1"),
+      h("/", If_None_Match="*", If_Modified_Since=OLD)]),
+    ("grpc: answers", server("location / { grpc_pass grpc://@g@; }"),
+     [f"/answer/{x}" for x in ("trailers", "only", "headers", "length", "redirect", "204", "404", "500", "503", "418", "reset", "early")]
+     + [h(q, m, differs=("RFC 9110 8.6", "no length is made up for an answer without a body", lambda s, n: s["headers"] == [x for x in n["headers"] if x != ("content-length", "0")])) for q, m in (("/answer/304", "GET"), ("/answer/only", "HEAD"))]
+     + [h(f"/answer/{x}", "POST", body=b"m") for x in ("trailers", "only", "404", "reset", "early")] + [h("/answer/headers", "HEAD"), h("/answer/trailers", version="1.0"),
+        h("/answer/trailers", TE="trailers"), h("/answer/length", Range="bytes=1-2")]),
+    ("grpc: fields", server("""location / { grpc_hide_header X-Up; grpc_hide_header ETag; grpc_pass_header Server; grpc_pass_header X-Accel-Expires; grpc_pass @g@; }
+        location /ig/ { grpc_ignore_headers X-Accel-Charset Vary; grpc_pass @g@; } location /add/ { add_header X-Mine $upstream_status; add_header X-Ct $upstream_http_content_type; grpc_pass @g@; }"""),
+     ["/answer/headers", "/ig/answer/headers", "/add/answer/headers", "/add/answer/only", "/add/answer/404"]),
+    ("grpc: errors", server("""error_page 404 /404.html; error_page 502 504 = /50x.html; error_page 503 =200 @named; location @named { return 200 "named $upstream_status"; }
+        location / { grpc_pass @g@; } location /in/ { grpc_intercept_errors on; grpc_pass @g@; } location /dead { grpc_pass 127.0.0.1:1; } location /deadtls { grpc_pass grpcs://127.0.0.1:1; }
+        location /bare { error_page 418 /404.html; grpc_pass 127.0.0.1:1; } location /slow { grpc_read_timeout 200ms; grpc_pass @silent@; }"""),
+     ["/answer/404", "/answer/503", "/answer/reset", "/in/answer/404", "/in/answer/503", "/in/answer/500", "/in/answer/only", "/dead", "/deadtls", "/bare", h("/dead", "POST", body=b"x"), "/slow"]),
+    ("grpc: next upstream", server("""location / { grpc_pass grpc://g; } location /n/ { grpc_next_upstream http_503 http_404; grpc_pass grpc://two; } location /off { grpc_next_upstream off; grpc_pass grpc://g; }
+        location /non/ { grpc_next_upstream http_503 non_idempotent; grpc_pass grpc://two; } location /tries/ { grpc_next_upstream http_503; grpc_next_upstream_tries 1; grpc_pass grpc://two; }
+        location /inv/ { grpc_next_upstream error; grpc_pass grpc://two; } add_header X-St "$upstream_status" always;""",
+                                  "upstream g { server 127.0.0.1:1 max_fails=0; server @g@; } upstream two { server @g@ max_fails=0; server @g@ max_fails=0; } "),
+     ["/", "/x", h("/", "POST", body=b"m"), "/n/answer/503", "/n/answer/404", "/n/answer/500", h("/n/answer/503", "POST", body=b"m"), h("/non/answer/503", "POST", body=b"m"), "/tries/answer/503",
+      h("/inv/answer/reset", differs=("documentation", "RST_STREAM instead of a head is an error while reading the head", lambda s, n: ("x-st", "502, 502") in s["headers"] and ("x-st", "502") in n["headers"]))]),
+    # --- upgrades
+    ("upgrade: websocket", server("""location / { proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $c; proxy_pass http://@w@; }
+        location /no/ { proxy_http_version 1.1; proxy_pass http://@w@; } location /ten/ { proxy_http_version 1.0; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; proxy_pass http://@w@; }
+        location = /404.html { } location /in/ { proxy_intercept_errors on; error_page 403 /404.html; proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; proxy_pass http://@w@; }
+        location /add/ { add_header X-Mine yes always; proxy_hide_header X-Up; proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; proxy_pass http://@w@; }""",
+                                  "map $http_upgrade $c { default upgrade; '' close; } "),
+     [raw(f"GET {p} HTTP/{v}\r\nHost: site.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n",
+          differs=("RFC 9110 7.8", "HTTP/1.0 knows no Upgrade", lambda s, n: s["body"] == n["body"].replace(b"websocket ", b"None ")) if p == "/ten/ok" else None)
+      for p, v, more in (("/yes", "1.1", ""), ("/refuse", "1.1", ""), ("/in/refuse", "1.1", ""), ("/ok", "1.1", ""), ("/no/yes", "1.1", ""), ("/ten/ok", "1.1", ""), ("/add/yes", "1.1", ""),
+                         ("/close", "1.1", ""), ("/ten/ok", "1.0", ""), ("/two", "1.1", "Sec-WebSocket-Protocol: a, b\r\n"))] + ["/ok", "/refuse"]),
 ]
 
 EXTRA_FILES = {"conf/inc/one.conf": "map $arg_i $i { 1 one; }\n", "conf/inc/two.conf": "# nothing\n", "conf/loc.inc": "location /inc { return 200 \"inc $i\"; }\n"}

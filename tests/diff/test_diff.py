@@ -5,6 +5,7 @@ import re
 import pytest
 
 import cases
+from h2_backend import H2Backend
 from harness import NGINX, ORACLE, Backend, Closed, Conn, Server, build_request, chunked, response
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -97,10 +98,60 @@ def make_backend():
     return b
 
 
+def grpc_answer(c, r):
+    """The HTTP/2 backend of grpc_pass: what came, or what the path asks for."""
+    path = r.get(":path").split("?")[0]
+    tail = path.split("/answer/")[-1] if "/answer/" in path else None
+    kind = [("content-type", "application/grpc")]
+    message = b"\0\0\0\0\5hello"
+    if tail == "trailers":
+        c.respond(r.stream, headers=kind, body=message, trailers=[("grpc-status", "0"), ("grpc-message", "fine"), ("x-tail", "1")])
+    elif tail == "only":
+        c.respond(r.stream, headers=kind + [("grpc-status", "5"), ("grpc-message", "no%20such")])
+    elif tail == "headers":
+        c.respond(r.stream, headers=kind + [("server", "up/1"), ("date", "Thu, 01 Jan 1970 00:00:00 GMT"), ("x-up", "1"), ("x-up", "2"), ("set-cookie", "a=1"), ("set-cookie", "b=2"),
+                                            ("x-accel-expires", "0"), ("x-accel-redirect-not", "1"), ("vary", "Accept"), ("etag", 'W/"e"'),
+                                            ("last-modified", cases.OLD), ("x-powered-by", "p")], body=b"body", trailers=[("grpc-status", "0")])
+    elif tail == "length":
+        c.respond(r.stream, headers=kind + [("content-length", "4")], body=b"body")
+    elif tail == "redirect":
+        c.respond(r.stream, 302, headers=[("location", "http://else.example/x")])
+    elif tail and tail.isdigit():
+        c.respond(r.stream, int(tail), headers=[("content-type", "text/plain"), ("x-up", "1")], body=b"" if tail in ("204", "304") else b"up " + tail.encode())
+    elif tail == "reset":
+        c.reset(r.stream, 2)
+    elif tail == "early":
+        c.respond(r.stream, 413, headers=kind, body=b"too much")
+    else:
+        lines = sorted(f"{k.lower()}: {v}" for k, v in r.headers if not k.startswith(":"))
+        first = " ".join(r.get(k, "-") for k in (":method", ":scheme", ":authority", ":path"))
+        c.respond(r.stream, headers=[("content-type", "text/plain")],
+                  body="\n".join([first, *lines, "", ""]).encode("latin-1") + r.body + "".join(f"\n{k}: {v}" for k, v in r.trailers).encode())
+
+
+def websocket(conn):
+    """Switches when asked to, says what it got, and echoes."""
+    r = conn.read_request()
+    if r is None:
+        return
+    kind = r.target.rsplit("/", 1)[1]
+    if kind == "close":
+        return
+    if kind == "refuse":
+        return conn.send(response(b"no", 403, [("X-Up", "1")], "Forbidden"))
+    if kind == "ok" or (r.get("Upgrade") or "").lower() != "websocket":
+        return conn.send(response(f"{r.get('Upgrade')} {r.get('Sec-WebSocket-Key')}".encode()))
+    conn.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-Up: 1\r\n"
+              b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nhello")
+    data = conn.sock.recv(100)
+    conn.send(data.upper())
+
+
 @pytest.fixture(scope="module")
 def backends():
-    with make_backend() as a, make_backend() as b:
-        yield a, b
+    with make_backend() as a, make_backend() as b, H2Backend(on_request=grpc_answer) as g:
+        with Backend(handler=lambda conn: conn.wait_eof(30)) as silent, Backend(handler=websocket) as w:
+            yield a, b, g, silent, w
 
 
 def send(server, q):
@@ -120,10 +171,13 @@ def send(server, q):
             return {"status": "closed without an answer"}
         except AssertionError as e:
             return {"status": f"bad answer: {e}"}
+        if r.status == 101:
+            c.send(b"echo me")
+            return {"status": 101, "headers": headers(server, r), "body": c.read_exact(12), "closes": c.closed(5)}
         # A connection that is announced as kept must be kept.
         want_close = r.get("Connection") == "close" or (r.version == "HTTP/1.1" and not r.complete)
         closes = c.closed(5) if want_close else None
-    return {"status": r.status, "reason": r.reason, "version": r.version, "headers": headers(server, r), "body": clean(server, r.body),
+    return {"status": r.status, "reason": r.reason, "version": r.version, "headers": headers(server, r), "body": clean(server, r.body), "trailers": sorted(r.trailers),
             "complete": r.complete, "closes": closes}
 
 
@@ -169,7 +223,7 @@ def test_case(case, backends):
     files = dict(cases.FILES)
     if name == "includes":
         files.update(cases.EXTRA_FILES)
-    values = {"b": backends[0].addr, "b2": backends[1].addr}
+    values = {"b": backends[0].addr, "b2": backends[1].addr, "g": backends[2].addr, "silent": backends[3].addr, "w": backends[4].addr}
     bad = []
     with Server(http, files=files, values=values, workers=1, binary=NGINX, log_level="error") as theirs, \
             Server(http, files=files, values=values, workers=1, log_level="error") as ours:
