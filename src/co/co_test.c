@@ -602,7 +602,7 @@ static void act_once(void)
 
 	switch (roll(6)) {
 	case 0:
-		r = co_yield ();
+		(void)co_yield ();
 		break;
 	case 1:
 		r = co_suspend(soon);

@@ -139,7 +139,7 @@ static void test_sockets(void **state)
 				   .setfib = -1,
 				   .keepalive = -1};
 	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)},
-			   x, y;
+			   x = {0}, y = {0};
 	socklen_t len = sizeof(x);
 	struct bundle *b = bundle_new(), *next = bundle_new();
 	struct opener_real one, two;

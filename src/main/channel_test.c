@@ -168,6 +168,7 @@ static void test_notify(void **state)
 	assert_memory_equal(text, "STOPPING=1", 10);
 	notify_ready();
 	n = recv(fd, text, sizeof(text) - 1, 0);
+	assert_in_range(n, 17, sizeof(text) - 1);
 	assert_memory_equal(text, "READY=1\nMAINPID=", 16);
 	close(fd);
 }

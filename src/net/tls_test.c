@@ -149,16 +149,17 @@ static struct tls_cert pair_of(const struct ident *id)
 
 static struct tls_ctx *context(struct tls_conf *conf, const struct ident *id)
 {
+	struct tls_conf with = *conf;
 	struct tls_cert cert;
 	struct tls_ctx *c;
 	struct span err;
 
 	if (id) {
 		cert = pair_of(id);
-		conf->certs = &cert;
-		conf->ncerts = 1;
+		with.certs = &cert;
+		with.ncerts = 1;
 	}
-	c = tls_ctx_new(conf, &arena, &err);
+	c = tls_ctx_new(&with, &arena, &err);
 	if (!c)
 		print_error("%.*s\n", SPAN_ARG(err));
 	assert_non_null(c);

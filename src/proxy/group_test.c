@@ -154,7 +154,7 @@ static void one_probe_at_a_time(void **state)
 	struct group_fixture f;
 	struct group *g =
 		fixture_group(&f, "server 127.0.0.1:1 weight=100; server 127.0.0.1:2 max_fails=0;");
-	struct pick probe, p;
+	struct pick probe = {0}, p;
 
 	co_sched.now_ms = 1000000;
 	assert_int_equal(request(g, true), 0);

@@ -10,6 +10,9 @@ static void check_mistakes(const char *const *pairs)
 		expect_problems(pairs[0], pairs[1]);
 }
 
+#define FOUR  "127.0.0.1 127.0.0.1 127.0.0.1 127.0.0.1 "
+#define EIGHT FOUR FOUR
+
 static void mistakes(void **state)
 {
 	static const char *const pairs[] = {
@@ -43,9 +46,7 @@ static void mistakes(void **state)
 		"invalid parameter: ipv4=maybe\n",
 		"resolver 1.1.1.1.1:x;",
 		"host not found in resolver \"1.1.1.1.1:x\"\n",
-		"resolver 127.0.0.1 127.0.0.1 127.0.0.1 127.0.0.1 127.0.0.1 127.0.0.1 127.0.0.1 "
-		"127.0.0.1 127.0.0.1 127.0.0.1 127.0.0.1 127.0.0.1 127.0.0.1 127.0.0.1 127.0.0.1 "
-		"127.0.0.1 127.0.0.1;",
+		"resolver " EIGHT EIGHT "127.0.0.1;",
 		"too many name servers\n",
 		"server { location / { alias /a; alias /b; } }",
 		"\"alias\" directive is duplicate\n",
