@@ -285,3 +285,31 @@ def test_every_directive(start):
         tunnel_allow_link_local off;"""), start=False)
     r = s.run("-t")
     assert r.returncode == 0, r.stderr
+
+
+def test_credentials_over_http2(start, backend):
+    """A stream without them is asked with 407, one with them is a tunnel; Authorization is not for the proxy."""
+    import h2.events
+    b = backend(echo)
+    s = start(conf("tunnel_pass; auth_basic proxy; auth_basic_user_file users;").replace("server {", "server { http2 on;"),
+              files={"conf/users": "user:{PLAIN}secret\n"})
+    good = "Basic dXNlcjpzZWNyZXQ="
+    c, h = h2_connect(s, b.addr)  # stream 1
+    h.send_headers(3, [(":method", "CONNECT"), (":authority", b.addr), ("proxy-authorization", good)])
+    h.send_headers(5, [(":method", "CONNECT"), (":authority", b.addr), ("authorization", good)])
+    heads, got = {}, b""
+    with c:
+        c.sock.sendall(h.data_to_send())
+        while len(heads) < 3:
+            for e in h2_events(c, h):
+                if isinstance(e, h2.events.ResponseReceived):
+                    heads[e.stream_id] = dict(e.headers)
+        assert {k: v[":status"] for k, v in heads.items()} == {1: "407", 3: "200", 5: "407"}
+        assert heads[1]["proxy-authenticate"] == 'Basic realm="proxy"' and "www-authenticate" not in heads[1]
+        h.send_data(3, b"hello")
+        c.sock.sendall(h.data_to_send())
+        while len(got) < 5:
+            for e in h2_events(c, h):
+                if isinstance(e, h2.events.DataReceived):
+                    got += e.data
+        assert got == b"hello"
