@@ -5,6 +5,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 
 import pytest
 
@@ -610,6 +611,20 @@ def test_frames_in_any_pieces(server):
         except (AssertionError, Closed, OSError) as e:
             wrong.append(f"{name}: {e}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_header_block_in_many_pieces(server):
+    """4.3: however the bytes of CONTINUATIONs arrive, they are no more of them."""
+    block = head("/") + b"".join(lit(f"x-{n}", "v") for n in range(8))
+    parts = [block[n:n + 12] for n in range(0, len(block), 12)][:6] + [block[72:]]
+    frames = frame(HEADERS, 1, 1, parts[0]) + b"".join(frame(CONTINUATION, 4 if n == 6 else 0, 1, parts[n]) for n in range(1, 7))
+    with H2(server.port()) as c:
+        c.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for n in range(len(frames)):
+            c.sock.sendall(frames[n:n + 1])
+            time.sleep(0.001)  # for the server to read it by itself; where it does not, less is tested
+        c.until(lambda: c.stream(1).headers)
+        assert c.stream(1).status == 200
 
 
 def test_a_waiting_priority_counts(server, start):
