@@ -9,10 +9,9 @@
 
 #define READ_ROOM     (64 * 1024)
 #define READS_A_TURN  8
-#define FORGET_AFTER  1000	  /* ms without streams */
-#define SEND_TIMEOUT  (60 * 1000) /* ms, when no configuration says */
-#define LEAVE_GRACE   1000	  /* ms for the client to hear of the first GOAWAY */
-#define QUEUE_MAX     256 /* frames that wait in nghttp2 while the socket is full: no more input */
+#define FORGET_AFTER  1000 /* ms without streams */
+#define LEAVE_GRACE   1000 /* ms for the client to hear of the first GOAWAY */
+#define QUEUE_MAX     256  /* frames that wait in nghttp2 while the socket is full: no more input */
 #define WINDOW_OF_ALL 0x7fffffff /* each stream has its own ceiling */
 
 /* ---- the session ---- */
@@ -95,10 +94,31 @@ static int session_greet(struct h2_conn *h, const struct core_srv *srv)
 
 static void h2_conn_end(struct io_turn_end *e);
 
+static uint32_t timeout_ms(int64_t ms)
+{
+	return (uint32_t)MIN_OF(ms, (int64_t)UINT32_MAX);
+}
+
+/* They hold as long as the connection lives, whatever reloads say. */
+static void h2_conn_limits(struct h2_conn *h, const struct conf_scope *scope)
+{
+	const struct h2_srv *conf = conf_get(scope, &h2_srv_mod);
+	const struct core_srv *srv = conf_get(scope, &core_srv_mod);
+	const struct core_loc *loc = conf_get(scope, &core_loc_mod);
+
+	h->header_timeout_ms = timeout_ms(srv->client_header_timeout);
+	h->send_timeout_ms = timeout_ms(loc->send_timeout);
+	h->keepalive_timeout_ms = timeout_ms(loc->keepalive_timeout);
+	h->max_streams = (uint32_t)conf->max_streams;
+	h->max_glitches = (uint32_t)conf->max_glitches;
+	h->window = (uint32_t)MIN_OF(conf->preread_size, (int64_t)INBUF_MAX);
+	h->recv_window = (uint32_t)MIN_OF(conf->recv_buffer_size, (int64_t)INBUF_MAX);
+	h->extended_connect = conf->extended_connect;
+}
+
 static struct h2_conn *h2_conn_new(struct conn *c, struct http_port *port)
 {
 	const struct conf_scope *scope = conn_server(c, port)->scope;
-	const struct h2_srv *conf = conf_get(scope, &h2_srv_mod);
 	struct h2_conn *h = mem_zalloc(sizeof(*h));
 
 	if (!h)
@@ -107,11 +127,7 @@ static struct h2_conn *h2_conn_new(struct conn *c, struct http_port *port)
 	list_init(&h->streams);
 	list_init(&h->starting);
 	io_turn_end_init(&h->end, h2_conn_end);
-	h->max_streams = (uint32_t)conf->max_streams;
-	h->max_glitches = (uint32_t)conf->max_glitches;
-	h->window = (uint32_t)MIN_OF(conf->preread_size, (int64_t)INBUF_MAX);
-	h->recv_window = (uint32_t)MIN_OF(conf->recv_buffer_size, (int64_t)INBUF_MAX);
-	h->extended_connect = conf->extended_connect;
+	h2_conn_limits(h, scope);
 	h->glitch_ms = h->idle_ms = h->head_ms = io_now_ms();
 	h2_scan_init(&h->scan);
 	if (session_new(h) != 0 || session_greet(h, conf_get(scope, &core_srv_mod)) != 0) {
@@ -312,48 +328,32 @@ void h2_conn_abort(struct conn *c)
 /* ---- time ---- */
 
 /* Until when a connection without streams is kept. */
-static uint64_t idle_until(const struct h2_conn *h, const struct core_loc *loc)
+static uint64_t idle_until(const struct h2_conn *h)
 {
-	return h->idle_ms +
-	       (h->conn->requests ? h->conn->keepalive_ms : (uint64_t)loc->keepalive_timeout);
+	return h->idle_ms + (h->conn->requests ? h->conn->keepalive_ms : h->keepalive_timeout_ms);
 }
 
-static uint64_t h2_conn_deadline(struct h2_conn *h, struct http_port *port)
+static uint64_t h2_conn_deadline(struct h2_conn *h)
 {
-	const struct core_srv *srv = conf_get(port->default_server->scope, &core_srv_mod);
-	const struct core_loc *loc = conf_get(port->default_server->scope, &core_loc_mod);
 	uint64_t at = UINT64_MAX;
 
 	if (h->more)
 		return io_now_ms();
 	if (h->blocked)
-		at = h->moved_ms + (uint64_t)loc->send_timeout;
+		at = h->moved_ms + h->send_timeout_ms;
 	if (h->head_ms)
-		at = MIN_OF(at, h->head_ms + (uint64_t)srv->client_header_timeout);
+		at = MIN_OF(at, h->head_ms + h->header_timeout_ms);
 	if (!h->nstreams && !h->head_ms && h->phase == H2_OPEN)
-		at = MIN_OF(at, h->forgotten
-					? idle_until(h, loc)
-					: MIN_OF(idle_until(h, loc), h->idle_ms + FORGET_AFTER));
+		at = MIN_OF(at, h->forgotten ? idle_until(h)
+					     : MIN_OF(idle_until(h), h->idle_ms + FORGET_AFTER));
 	if (h->phase == H2_NOTICED)
 		at = MIN_OF(at, h->leave_ms);
 	return at;
 }
 
-/* A reload has taken the port away: what is being served is finished, with nginx's default for a
- * client that does not read. */
-static uint64_t h2_conn_deadline_left(struct h2_conn *h)
-{
-	uint64_t at = h->phase == H2_NOTICED ? h->leave_ms : UINT64_MAX;
-
-	if (h->more)
-		return io_now_ms();
-	return h->blocked ? MIN_OF(at, h->moved_ms + SEND_TIMEOUT) : at;
-}
-
 static void h2_conn_arm(struct h2_conn *h)
 {
-	struct http_port *port = conn_port(h->conn);
-	uint64_t at = port ? h2_conn_deadline(h, port) : h2_conn_deadline_left(h);
+	uint64_t at = h2_conn_deadline(h);
 
 	if (at == UINT64_MAX)
 		timer_stop(&co_sched.wheel, &h->conn->timer);
@@ -363,16 +363,14 @@ static void h2_conn_arm(struct h2_conn *h)
 
 static void h2_conn_read(struct h2_conn *h);
 
-static void h2_conn_late(struct h2_conn *h, struct http_port *port)
+static void h2_conn_late(struct h2_conn *h)
 {
 	uint64_t now = io_now_ms();
-	const struct core_srv *srv = conf_get(port->default_server->scope, &core_srv_mod);
-	const struct core_loc *loc = conf_get(port->default_server->scope, &core_loc_mod);
 
-	if (h->blocked && now >= h->moved_ms + (uint64_t)loc->send_timeout) {
+	if (h->blocked && now >= h->moved_ms + h->send_timeout_ms) {
 		fail_count(FAIL_CLIENT_TIMEOUT_SEND);
 		h2_conn_die(h);
-	} else if (h->head_ms && now >= h->head_ms + (uint64_t)srv->client_header_timeout) {
+	} else if (h->head_ms && now >= h->head_ms + h->header_timeout_ms) {
 		fail_count(FAIL_CLIENT_TIMEOUT_HEAD);
 		conn_log(h->conn, LOG_INFO,
 			 "client timed out (110: Connection timed out) while waiting for request",
@@ -380,8 +378,7 @@ static void h2_conn_late(struct h2_conn *h, struct http_port *port)
 		h->head_ms = 0;
 		h->terminated = true;
 		nghttp2_session_terminate_session(h->session, NGHTTP2_NO_ERROR);
-	} else if (!h->nstreams && !h->head_ms && h->phase == H2_OPEN &&
-		   now >= idle_until(h, loc)) {
+	} else if (!h->nstreams && !h->head_ms && h->phase == H2_OPEN && now >= idle_until(h)) {
 		h2_conn_leave(h);
 	} else if (h->phase == H2_NOTICED && now >= h->leave_ms) {
 		h2_conn_last_call(h);
@@ -393,17 +390,12 @@ static void h2_conn_late(struct h2_conn *h, struct http_port *port)
 void h2_conn_timeout(struct conn *c)
 {
 	struct h2_conn *h = c->h2;
-	struct http_port *port = conn_port(c);
 
 	h2_conn_touch(h);
 	if (h->more)
 		h2_conn_read(h);
-	else if (port)
-		h2_conn_late(h, port);
-	else if (h->blocked && io_now_ms() >= h->moved_ms + SEND_TIMEOUT)
-		h2_conn_die(h);
-	else if (h->phase == H2_NOTICED && io_now_ms() >= h->leave_ms)
-		h2_conn_last_call(h);
+	else
+		h2_conn_late(h);
 }
 
 /* ---- input ---- */

@@ -71,7 +71,8 @@ struct h2_conn {
 	uint32_t nstreams, max_streams;
 	uint32_t glitches, max_glitches; /* max 0: no limit */
 	uint32_t window, recv_window;	 /* of a stream: at first, and when its body is read */
-	uint32_t error;			 /* a receive callback wants to end the connection so */
+	uint32_t header_timeout_ms, send_timeout_ms, keepalive_timeout_ms;
+	uint32_t error;	 /* a receive callback wants to end the connection so */
 	uint32_t queued; /* frames that waited to be sent when a SETTINGS frame began */
 	struct h2_scan scan;
 	struct h2_early early;	  /* priorities that came before their requests */

@@ -637,6 +637,55 @@ def test_curl(go, tls, tmp_path):
     assert out.read_bytes() == BIG
 
 
+@pytest.mark.skipif(not shutil.which("nghttp"), reason="no nghttp")
+@pytest.mark.parametrize("args,path,want", [
+    (["--header-table-size=0", "-m", "3"], "b/", b"from bfrom bfrom b"), (["-w", "14", "-W", "14"], "big", None),
+    (["-p", "256"], "b/", b"from b"), (["--no-dep", "-H", "priority: u=1, i"], "small", b"small"), (["-b", "250"], "small", b"small"),
+    (["--expect-continue", "-d", "@up"], "b/", b"from b"),
+    pytest.param(["--trailer", "a: b", "-d", "@up"], "b/", b"from b", marks=sluice_only)])
+def test_nghttp(go, args, path, want):
+    s = go(files={"up": bytes(300_000)})
+    args = [s.path("up") if a == "@up" else a for a in args]
+    got = subprocess.run(["nghttp", *args, f"http://127.0.0.1:{s.port()}/{path}"], capture_output=True, timeout=30 * SLOW)
+    assert got.returncode == 0 and got.stdout == (want or BIG), got.stderr
+    if "-d" in args:
+        assert s.b.last.body == bytes(300_000)
+
+
+def test_python_h2(go):
+    """A client that checks what it gets by the RFC."""
+    import socket
+
+    from h2.connection import H2Connection
+    from h2.events import ConnectionTerminated, DataReceived, StreamEnded, StreamReset
+    s = go(answer=echo)
+    c = H2Connection()
+    c.initiate_connection()
+    with socket.create_connection(("127.0.0.1", s.port()), timeout=20 * SLOW) as k:
+        for i in range(20):
+            n = c.get_next_available_stream_id()
+            c.send_headers(n, [(":method", "POST"), (":authority", "a"), (":scheme", "http"), (":path", "/b/")])
+            c.send_data(n, b"z" * 1000, end_stream=ORACLE)
+            if not ORACLE:
+                c.send_headers(n, [("t", "u")], end_stream=True)
+        ended, bodies = 0, b""
+        while ended < 20:
+            k.sendall(c.data_to_send())
+            for e in c.receive_data(k.recv(65536)):
+                assert not isinstance(e, (StreamReset, ConnectionTerminated)), e
+                ended += isinstance(e, StreamEnded)
+                bodies += e.data if isinstance(e, DataReceived) else b""
+        assert bodies == b"z" * 20_000
+        if ORACLE:  # waits for its keepalive_timeout
+            return
+        c.close_connection()
+        k.sendall(c.data_to_send())
+        events = []
+        while more := k.recv(65536):
+            events += c.receive_data(more)
+        assert [e.last_stream_id for e in events if isinstance(e, ConnectionTerminated)] == [39]
+
+
 @pytest.mark.skipif(not shutil.which("h2load"), reason="no h2load")
 @pytest.mark.parametrize("path", ["small", "big", "b/"])
 def test_h2load(go, path):

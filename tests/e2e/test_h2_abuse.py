@@ -195,15 +195,27 @@ def test_rapid_reset_does_not_exceed_max_streams(go):
     assert most[0] <= 20  # this server hears a little later that one was closed than that the next one came
 
 
-def test_made_you_reset(go):
+WRONG = {  # what makes the server reset one stream: the head's length, and the frames behind it
+    "window": ([], lambda c, n: frame(WINDOW_UPDATE, 0, n, struct.pack(">I", 0x7fffffff))),
+    "too little": ([("content-length", "5")], lambda c, n: frame(DATA, END_STREAM, n, b"x")),
+    "too much": ([("content-length", "5")], lambda c, n: frame(DATA, 0, n, b"x" * 6)),
+    "trailers that end nothing": ([], lambda c, n: frame(HEADERS, END_HEADERS, n, c.encoder.encode([("a", "b")]))),
+    "trailers that are none": ([], lambda c, n: frame(HEADERS, END_HEADERS | END_STREAM, n, c.encoder.encode([("te", "b")]))),
+}
+
+
+@pytest.mark.parametrize("name", sorted(WRONG))
+@pytest.mark.parametrize("buffered", ["on", "off"])
+def test_made_you_reset(go, name, buffered):
     """Requests that the server itself must reset, by frames that are wrong: as good as a reset."""
-    s = go()
+    s = go(f"proxy_request_buffering {buffered};")
+    more, wrong = WRONG[name]
 
     def bad():
         out = b""
         for _ in range(100):
-            n, head = c0[0].make_open(c0[0].fields("/x", method="POST"), end=False)
-            out += head + frame(WINDOW_UPDATE, 0, n, struct.pack(">I", 0x7fffffff))
+            n, head = c0[0].make_open(c0[0].fields("/x", method="POST", more=more), end=False)
+            out += head + wrong(c0[0], n)
         return out
     c0 = []
     attack(s, bad, prepare=c0.append, codes=(ENHANCE_YOUR_CALM, PROTOCOL_ERROR))

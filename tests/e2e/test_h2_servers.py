@@ -1,6 +1,7 @@
 """HTTP/2 where several servers share a port: which of them speak it, and whose limits hold."""
 import struct
 import threading
+import time
 
 import pytest
 
@@ -183,3 +184,31 @@ def test_cleartext_is_the_default_server_s(go):
     with H2(s.port("port2"), preface=False) as c:
         c.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4))
         assert c.sock.recv(100).startswith(b"HTTP/1.1 ")
+
+
+@sluice_only
+def test_time_by_name(go):
+    """A client that says nothing, and one that stops within a head."""
+    s = go("keepalive_timeout 50s; server { listen 127.0.0.1:@port@ ssl; server_name a; http2 on; return 200 a; } "
+           "server { listen 127.0.0.1:@port@ ssl; server_name b; http2 on; client_header_timeout 500ms; return 200 b; } "
+           "server { listen 127.0.0.1:@port@ ssl; server_name c; http2 on; keepalive_timeout 500ms; return 200 c; }")
+    with H2(s.port(), tls=True, name="a") as a, H2(s.port(), tls=True, name="b") as b, H2(s.port(), tls=True, name="c") as c:
+        b.send(frame(1, 0, 1, b.encoder.encode(b.fields("/"))))
+        b.wait_closed()
+        assert c.get("/", authority="c", scheme="https").status == 200
+        assert c.wait_closed() == 0
+        assert a.get("/", authority="a", scheme="https").status == 200
+
+
+@sluice_only
+def test_age(go):
+    """keepalive_time: two GOAWAYs with the answer to the first request that comes later; both are served."""
+    s = go("server { listen 127.0.0.1:@port@ ssl; server_name a; http2 on; keepalive_time 300ms; return 200 a; }")
+    with H2(s.port(), tls=True, name="a", ack=False) as c:
+        assert c.get("/", scheme="https").status == 200 and not c.goaways
+        time.sleep(0.4)
+        assert c.get("/", scheme="https").status == 200
+        c.until(lambda: c.goaways)
+        assert c.goaways[0][0] == 0x7fffffff
+        assert c.get("/", scheme="https").status == 200
+        assert c.wait_closed() == 0 and c.goaways[-1][0] == 5
