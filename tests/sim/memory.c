@@ -2,6 +2,7 @@
 #include "memory.h"
 #include "base/pool.h"
 #include "client.h"
+#include "h2_abuse.h"
 #include "h2_client.h"
 #include "h2_server.h"
 #include "leaks.h"
@@ -46,15 +47,17 @@ static size_t memory_of_streams(unsigned streams)
 static size_t memory_ceiling(void)
 {
 	unsigned streams, muxes = muxes_connected(&streams);
+	unsigned bad_streams, bad = abusers_connected(&bad_streams);
 	unsigned up_streams, up = hservers_connected(&up_streams);
-	size_t most = 0, connections = clients_connected() + servers_connected() + streams;
+	size_t most = 0, connections = clients_connected() + servers_connected() + streams + bad +
+				       bad_streams;
 
 	for (unsigned i = 0; i < world.setup.nroutes; i++)
 		most = MAX_OF(most, memory_of_route(&world.setup.routes[i]));
 	/* two configurations may be alive, or three while one is read */
 	return serving.bytes * (1 + 2 * (world.reloads > 0)) + world.setup.nthreads * SHARED +
-	       connections * (most + STACKLESS) + memory_of_streams(streams) +
-	       (muxes + up) * H2_CONNECTION + up_streams * 2 * H2_WINDOW_UP;
+	       connections * (most + STACKLESS) + memory_of_streams(streams + bad_streams) +
+	       (muxes + up + bad) * H2_CONNECTION + up_streams * 2 * H2_WINDOW_UP;
 }
 
 #define LOGS	    2000000 /* bytes of log files that a world may write */

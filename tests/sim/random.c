@@ -328,6 +328,8 @@ static void random_run(bool http2)
 		setup_http2(&world.setup, true);
 	if (http2)
 		random_muxes();
+	if (wide)
+		random_abuse();
 	draw_events();
 	world_run();
 }

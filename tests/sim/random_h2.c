@@ -2,6 +2,7 @@
 #include "random_h2.h"
 #include "random.h"
 #include <stdio.h>
+#include "h2_abuse.h"
 #include "h2_client.h"
 
 static uint64_t mux_draw_size(void)
@@ -187,6 +188,12 @@ static void mux_draw(void)
 	if (sim_chance(1000))
 		mux_draw_doom(c);
 	mux_start(c);
+}
+
+void random_abuse(void)
+{
+	for (uint64_t i = sim_chance(2000) ? 1 + sim_draw(3) : 0; i; i--)
+		abuse_start((unsigned)sim_draw(abuse_kinds()), sim_draw(2000000));
 }
 
 void random_muxes(void)

@@ -1,6 +1,7 @@
 /* Clients of HTTP/2: many streams on a connection, and what can happen to one while the others go
  * on. */
 #include "client.h"
+#include "h2_abuse.h"
 #include "h2_client.h"
 #include "h2_server.h"
 #include "scenarios.h"
@@ -287,3 +288,32 @@ static void flow_run(void)
 
 const struct scenario scenario_flow = {
 	"flow", "large bodies over HTTP/2 on both sides, taken slowly", flow_run};
+
+/* ---- clients that break the rules, beside others that do not ---- */
+
+static void abuse_run(void)
+{
+	mux_kernel();
+	world.o.faults.short_read = world.o.faults.short_write = (unsigned)sim_draw(300);
+	for (unsigned i = 0; i < 12; i++)
+		abuse_start((unsigned)((world.o.seed * 12 + i) % abuse_kinds()), sim_draw(300000));
+	for (unsigned i = 0; i < 4; i++) {
+		struct mux *c = mux_client(MUX_ASKS);
+
+		c->after_us = sim_draw(200000);
+		c->gap_us = (unsigned)sim_draw(50000);
+		mux_start(c);
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		struct client *c = client_new();
+
+		c->after_us = sim_draw(300000);
+		client_ask(c, &world.setup.routes[i % 3], ASK_PROXIED, "GET")->length =
+			(int64_t)sim_draw(50000);
+		client_start(c);
+	}
+	world_run();
+}
+
+const struct scenario scenario_abuse = {
+	"abuse", "clients of HTTP/2 that break its rules or flood, beside honest ones", abuse_run};

@@ -46,6 +46,7 @@ const struct scenario *const scenarios[] = {
 	&scenario_tunnels,
 	&scenario_torn,
 	&scenario_unmoved,
+	&scenario_abuse,
 	NULL
 };
 /* clang-format on */
