@@ -395,9 +395,10 @@ static void finish(void)
 	close(listener);
 }
 
-/* Time passes. */
+/* What was sent arrives, then time passes. */
 static void later(uint64_t ms)
 {
+	turns(5);
 	skew_us += ms * 1000;
 	turns(5);
 }
