@@ -97,16 +97,18 @@ static bool hstream_error_counts(const struct hstream *s)
 static void hserver_end(struct hserver *c)
 {
 	struct hserver **at = &hservers;
+	bool lost; /* what waits to be written, answers that look complete included */
 
 	if (c->dead)
 		return;
 	c->dead = true;
+	lost = c->doomed && (c->out_at < c->out.n || nghttp2_session_want_write(c->session));
 	sim_timer_stop(&c->leave_timer.t);
 	while (c->streams) {
 		struct hstream *s = c->streams;
 
 		c->streams = s->next;
-		if (s->try && !s->try->refused && hstream_error_counts(s))
+		if (s->try && !s->try->refused && (lost || hstream_error_counts(s)))
 			s->try->bits |= NEXT_ERROR;
 		hstream_free(s);
 	}
