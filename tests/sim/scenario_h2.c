@@ -92,6 +92,7 @@ static void goaway_run(void)
 {
 	mux_kernel();
 	world.setup.keepalive_requests = 1 + (unsigned)sim_draw(8);
+	world.setup.send_timeout = 20000;
 	for (unsigned i = 0; i < 8; i++) {
 		struct mux *c = mux_client(MUX_ASKS);
 
@@ -99,10 +100,10 @@ static void goaway_run(void)
 		c->width = 1 + (unsigned)sim_draw(8);
 		c->gap_us = (unsigned)sim_draw(3000);
 		c->frame = 2000;
-		if (i % 4 == 3) { /* asks on when the last GOAWAY is under way, having read none */
+		if (i % 2) { /* asks on when the last GOAWAY is under way, having read none */
 			c->width = MUX_ASKS;
 			c->gap_us = 50000 + (unsigned)sim_draw(150000);
-			c->rstep = 1000;
+			c->rstep = 500;
 			c->rpause_us = 20000;
 		}
 		mux_start(c);
