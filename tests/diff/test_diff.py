@@ -154,6 +154,11 @@ def backends():
             yield a, b, g, silent, w
 
 
+def values_of(backends):
+    """What configurations call them."""
+    return {name: b.addr for name, b in zip(("b", "b2", "g", "silent", "w"), backends)}
+
+
 def send(server, q):
     """One request; gives what is compared, or a word when there was no answer."""
     data = q.get("raw")
@@ -223,7 +228,7 @@ def test_case(case, backends):
     files = dict(cases.FILES)
     if name == "includes":
         files.update(cases.EXTRA_FILES)
-    values = {"b": backends[0].addr, "b2": backends[1].addr, "g": backends[2].addr, "silent": backends[3].addr, "w": backends[4].addr}
+    values = values_of(backends)
     bad = []
     with Server(http, files=files, values=values, workers=1, binary=NGINX, log_level="error") as theirs, \
             Server(http, files=files, values=values, workers=1, log_level="error") as ours:

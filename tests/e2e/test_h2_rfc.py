@@ -650,6 +650,27 @@ def test_a_waiting_priority_counts(server, start):
         assert len(c.stream(5).body) == was + 50_000 and not c.stream(3).body
 
 
+def test_priorities_ahead_of_our_settings(server):
+    """9218 7.1: too many of them are an error for a client that knows the limit; those that were reset do not count."""
+    ahead = b"".join(frame(PRIORITY_UPDATE, 0, 0, u32(n) + b"u=1") for n in range(101, 201, 2))
+    with H2(server.port(), ack=False) as c:
+        c.send(ahead)
+        c.ping()
+        c.send(get(1))
+        assert c.response(1).status == 200 and not c.goaways
+    with H2(server.port()) as c:
+        c.ping()
+        for n in range(1, 39, 2):
+            c.send(hang(n))
+        for n in range(1, 39, 2):
+            c.send(reset(n))
+        c.send(ahead[:18 * 16])
+        c.ping()
+        assert not c.goaways
+        c.send(ahead)
+        assert c.wait_closed() == PROTOCOL_ERROR
+
+
 # ---------------------------------------------------------------- what we send
 
 def test_our_table_follows_the_client(server):
