@@ -53,7 +53,8 @@ static const struct conf_row srv_rows[] = {
 		  "Bytes of a request body that may come before anybody reads it."),
 	CONF_ROW_("http2_recv_buffer_size", SRV_WHERE, 1, 1, CONF_SIZE, 0, struct h2_srv,
 		  recv_buffer_size, &recv_bounds, 256 * 1024, "256k",
-		  "Bytes of a request body that may wait in memory while it is being read."),
+		  "Bytes of a request body that may wait in memory while it is being read; 1m at "
+		  "most."),
 	CONF_ROW_(
 		"http2_max_glitches", SRV_WHERE, 1, 1, CONF_NUM, 0, struct h2_srv, max_glitches,
 		&glitch_bounds, 500, NULL,
@@ -80,7 +81,8 @@ struct conf_mod h2_srv_mod = {
 
 static const struct conf_row loc_rows[] = {
 	CONF_ROW_("http2_chunk_size", LOC_WHERE, 1, 1, CONF_SIZE, 0, struct h2_loc, chunk_size,
-		  &chunk_bounds, 8192, "8k", "Longest DATA frame that is sent."),
+		  &chunk_bounds, 8192, "8k",
+		  "Longest DATA frame that is sent; 16k at most, whatever is given."),
 	MEND,
 };
 
