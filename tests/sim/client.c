@@ -752,7 +752,8 @@ void clients_note(void)
 
 void clients_leaving(void)
 {
-	uint64_t safe = sim_now_us() - world_latency_us() * 2;
+	uint64_t late = world_latency_us() * 2 + world.slack_us, now = sim_now_us(),
+		 safe = now > late ? now - late : 0; /* by when it must have been accepted */
 
 	for (struct client *c = clients; c; c = c->next) {
 		for (unsigned i = c->reading; i < c->nasks; i++) {

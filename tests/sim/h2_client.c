@@ -1043,7 +1043,9 @@ void mux_start(struct mux *c)
 
 void muxes_leaving(void)
 {
-	uint64_t safe = sim_now_us() - world_latency_us() * 2;
+	/* by when the worker must have accepted */
+	uint64_t late = world_latency_us() * 2 + world.slack_us, now = sim_now_us(),
+		 safe = now > late ? now - late : 0;
 
 	for (struct mux *c = muxes; c; c = c->next)
 		for (unsigned i = 0; i < c->nasks; i++)
