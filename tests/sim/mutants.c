@@ -32,7 +32,7 @@ struct hunt {
 	unsigned n, most;
 };
 
-/* Random worlds, the frozen ones and the wide ones, and now and then a named one. */
+/* Random worlds, the frozen ones and the wide ones, and named ones in between. */
 static bool next_hunted(struct run *run, void *arg)
 {
 	struct hunt *h = arg;
@@ -42,8 +42,8 @@ static bool next_hunted(struct run *run, void *arg)
 		named++;
 	if (h->n >= h->most)
 		return false;
-	run->scenario = h->n % 4 == 3	? scenarios[1 + h->n / 4 % named]->name
-			: h->n % 4 == 1 ? "wide"
+	run->scenario = h->n % 2	? scenarios[1 + h->n / 2 % named]->name
+			: h->n % 4 == 2 ? "wide"
 					: "random";
 	run->seed = h->first + h->n++;
 	return true;

@@ -259,6 +259,7 @@ static struct mux *flow_client(void)
 static void flow_run(void)
 {
 	static enum hact acts[10] = {[0 ... 9] = HACT_LAZY};
+	struct mux *down, *up;
 
 	world.o.latency_max_us = 100;
 	world.o.sndbuf_min = world.o.sndbuf_max = 65536;
@@ -268,22 +269,16 @@ static void flow_run(void)
 	world.setup.groups[0].http2 = true;
 	for (unsigned i = 0; i < 3; i++)
 		world.setup.routes[i].temp_files = false;
-	if (sim_chance(5000)) {
-		struct mux *c = flow_client();
-
-		c->rstep = 16000;
-		c->rpause_us = 1000;
-		mux_add(c, &world.setup.routes[sim_draw(3)], ASK_PROXIED, "GET")->a->length =
-			FLOW_BYTES;
-		mux_start(c);
-	} else {
-		struct mux *c = flow_client();
-		struct mux_ask *s = mux_add(c, &world.setup.routes[1], ASK_PROXIED, "PUT");
-
-		hserver_script(acts, 10);
-		mux_upload(s, FLOW_BYTES, sim_chance(5000));
-		mux_start(c);
-	}
+	hserver_script(acts, 10);
+	down = flow_client();
+	down->rstep = 16000;
+	down->rpause_us = 1000;
+	mux_add(down, &world.setup.routes[sim_draw(3)], ASK_PROXIED, "GET")->a->length = FLOW_BYTES;
+	mux_start(down);
+	up = flow_client();
+	mux_upload(mux_add(up, &world.setup.routes[1], ASK_PROXIED, "PUT"), FLOW_BYTES,
+		   sim_chance(5000));
+	mux_start(up);
 	world_run();
 }
 
