@@ -1033,6 +1033,10 @@ void mux_start(struct mux *c)
 		if (c->doom != DOOM_NONE || s->cancel_us || s->cancel_read >= 0 ||
 		    s->cancel_sent >= 0 || s->stuck)
 			ask_excuse(s->a, "its client");
+		if (ask_is_tunnel(s->a) &&
+		    (c->step || c->rstep || c->frame < 500 || c->window < 2000))
+			ask_excuse(s->a,
+				   "its client is so slow that nothing may move for too long");
 		if (s->a->bad_body)
 			ask_excuse(s->a, "a length that is not that of its body");
 	}

@@ -43,6 +43,17 @@ static void draw_destructive(struct sim_faults *f)
 		f->clock_jump = (unsigned)sim_draw(3000);
 }
 
+/* What nobody may notice but who asks for names or what time it is. */
+static void draw_weather(struct sim_faults *f)
+{
+	if (sim_chance(2000))
+		f->clock_jump = (unsigned)sim_draw(3000);
+	if (sim_chance(2000))
+		f->datagram_loss = (unsigned)sim_draw(3000);
+	if (sim_chance(2000))
+		f->datagram_dup = (unsigned)sim_draw(3000);
+}
+
 /* ---- clients ---- */
 
 static const struct route *draw_route_of(void)
@@ -317,6 +328,8 @@ static void random_run(bool http2)
 	draw_benign(&world.o.faults);
 	if (!honest && sim_chance(4000))
 		draw_destructive(&world.o.faults);
+	if (wide)
+		draw_weather(&world.o.faults);
 	setup_draw(&world.setup, honest);
 	if (wide) {
 		setup_http2(&world.setup, sim_chance(7000));
