@@ -314,8 +314,10 @@ static int on_frame_send(nghttp2_session *s, const nghttp2_frame *frame, void *a
 	if (!st)
 		return 0;
 	st->wire_sent += (int64_t)frame->hd.length + FRAME_HEAD;
-	if (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA)
+	if (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) {
 		st->sent_ms = io_now_ms();
+		st->out_end = c->out_gone + inbuf_len(&c->out);
+	}
 	if (frame->hd.type == NGHTTP2_HEADERS)
 		st->head_sent = true;
 	if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) {

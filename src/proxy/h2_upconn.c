@@ -134,6 +134,23 @@ bool h2_upconn_append(struct h2_upconn *c, const void *p, size_t n)
 	return true;
 }
 
+/* n bytes of c->out have gone. What of a request waited among them has moved on, too. */
+static void h2_upconn_moved(struct h2_upconn *c, size_t n)
+{
+	struct list *l;
+
+	if (c->behind) {
+		list_each (l, &c->streams) {
+			struct h2_stream *st = CONTAINER_OF(l, struct h2_stream, link);
+
+			if (st->out_end > c->out_gone)
+				st->sent_ms = io_now_ms();
+		}
+	}
+	c->out_gone += n;
+	inbuf_take(&c->out, n);
+}
+
 /* A server that reads no more may still have said something: its words are read first. */
 static void h2_upconn_write(struct h2_upconn *c)
 {
@@ -150,15 +167,18 @@ static void h2_upconn_write(struct h2_upconn *c)
 			break;
 		iov = (struct iovec){c->out.p + c->out.start, inbuf_len(&c->out)};
 		n = stream_try_writev(&c->u->stream, &iov, 1);
-		if (n == -EAGAIN || n == 0)
+		if (n == -EAGAIN || n == 0) {
+			c->behind = true;
 			return;
+		}
 		if (n < 0) {
 			c->deaf = true;
 			c->reset |= n == -ECONNRESET;
 			break;
 		}
-		inbuf_take(&c->out, (size_t)n);
+		h2_upconn_moved(c, (size_t)n);
 	}
+	c->behind = false;
 	inbuf_free(&c->out);
 }
 

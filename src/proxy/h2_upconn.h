@@ -46,6 +46,7 @@ struct h2_stream {
 	int64_t announced;   /* content-length; -1: none */
 	uint64_t arrived_ms; /* when anything came last */
 	uint64_t sent_ms;    /* when some of the request went out last; 0: never */
+	uint64_t out_end;    /* where what was made of it ends in the connection's output */
 	int64_t wire_received, wire_sent;
 	/* The request's body: the piece that is going out, pulled by the connection. */
 	struct piece piece;

@@ -16,7 +16,8 @@ struct h2_upconn {
 	struct list link, idle; /* all of the thread; while idle */
 	struct list streams;
 	unsigned nstreams, limit;
-	struct inbuf out; /* frames that wait for the socket */
+	struct inbuf out;  /* frames that wait for the socket */
+	uint64_t out_gone; /* bytes that have left `out` */
 	struct io_turn_end flush;
 	struct timer timer;  /* idle; or more to read, in the next turn */
 	struct timer watch;  /* is the server still there? h2_watch.c */
@@ -34,6 +35,7 @@ struct h2_upconn {
 	bool draining;	    /* gets no more requests */
 	bool deaf;	    /* the server reads no more */
 	bool more;	    /* there is more to read */
+	bool behind;	    /* the socket did not take all of `out` */
 	bool settings;	    /* the server's have arrived */
 	/* of the group */
 	unsigned keepalive;

@@ -43,6 +43,7 @@ struct mux_ask {
 };
 
 struct mux {
+	uint64_t data_us; /* when DATA came last, of any answer */
 	struct mux *next; /* of all */
 	struct world_start start;
 	unsigned index;

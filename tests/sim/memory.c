@@ -68,15 +68,18 @@ static size_t disk_begin;
 /* Temporary files of answers and of requests. */
 static void disk_sample(void)
 {
+	unsigned streams, bad_streams, users = clients_connected();
 	size_t most = 0, now = sim_disk_bytes();
 
+	muxes_connected(&streams);
+	abusers_connected(&bad_streams);
+	users += streams + bad_streams;
 	for (unsigned i = 0; i < world.setup.nroutes; i++)
 		if (world.setup.routes[i].temp_files)
 			most = MAX_OF(most, world.setup.routes[i].temp_max);
-	most = disk_begin + LOGS + clients_connected() * (most + UPLOAD_MOST);
+	most = disk_begin + LOGS + users * (most + UPLOAD_MOST);
 	if (now > most)
-		sim_broken("disk", "%zu bytes with %u clients (at most %zu)", now,
-			   clients_connected(), most);
+		sim_broken("disk", "%zu bytes with %u clients (at most %zu)", now, users, most);
 }
 
 static void memory_sample(struct sim_timer *t)
