@@ -40,7 +40,7 @@ struct sconn {
 	bool http10, wants_close; /* as the request said */
 	bool read_all, answering, answered, closes, tunnelled;
 	struct feed tx;
-	size_t step, rstep;
+	size_t step, rstep, rhad; /* rhad: since the last pause, of rstep */
 	unsigned pause_us, rpause_us;
 	bool tx_paused, rx_paused, rx_over, dead, hung, hooked, leaving;
 	uint64_t spoke_us; /* when it said what nobody had asked; 0: never */
@@ -819,6 +819,11 @@ static void sconn_pull(struct sconn *s)
 			return;
 		}
 		sconn_input(s, span_make(p, (size_t)n));
+		s->rhad += (size_t)n;
+		if (s->link.tls &&
+		    s->rhad < s->rstep) /* a record, however small, is read by itself */
+			continue;
+		s->rhad = 0;
 		if (!s->dead && s->rstep && !s->read_all) {
 			s->rx_paused = true;
 			sim_timer_start(&s->rx_timer.t, sim_now_us() + s->rpause_us);
