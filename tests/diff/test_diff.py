@@ -1,4 +1,5 @@
 """Every case of cases.py against sluice and Debian's nginx: statuses, headers and bodies compared."""
+import contextlib
 import os
 import re
 
@@ -221,27 +222,39 @@ def name_of(q):
     return q["raw"][:60] if "raw" in q and q["raw"] else f"{q['method']} {q['path']} {q['headers']}"
 
 
-@pytest.mark.parametrize("case", cases.CASES, ids=[c[0] for c in cases.CASES])
-def test_case(case, backends):
-    name, http, requests = case
-    requests = [cases.h(q) if isinstance(q, str) else q for q in requests]
+@contextlib.contextmanager
+def beside(name, http, backends):
+    """The case's configuration and files in nginx and in sluice."""
     files = dict(cases.FILES)
     if name == "includes":
         files.update(cases.EXTRA_FILES)
     values = values_of(backends)
-    bad = []
     with Server(http, files=files, values=values, workers=1, binary=NGINX, log_level="error") as theirs, \
             Server(http, files=files, values=values, workers=1, log_level="error") as ours:
         for s in (theirs, ours):
             for f in files:
                 os.utime(s.path(f), (STAMP, STAMP))
+        yield theirs, ours
+
+
+def difference(q, n, s):
+    """In words: what nginx answered to q, and what sluice did."""
+    keys = [k for k in set(n) | set(s) if n.get(k) != s.get(k)]
+    return f"{name_of(q)}\n" + "\n".join(f"    {k}: nginx {n.get(k)!r:.400}\n    {' ' * len(k)}  sluice {s.get(k)!r:.400}" for k in keys)
+
+
+@pytest.mark.parametrize("case", cases.CASES, ids=[c[0] for c in cases.CASES])
+def test_case(case, backends):
+    name, http, requests = case
+    requests = [cases.h(q) if isinstance(q, str) else q for q in requests]
+    bad = []
+    with beside(name, http, backends) as (theirs, ours):
         for q in requests:
             n, s = send(theirs, q), send(ours, q)
             differs = q.get("differs")
             if differs is None or ORACLE:
                 if n != s:
-                    keys = [k for k in set(n) | set(s) if n.get(k) != s.get(k)]
-                    bad.append(f"{name_of(q)}\n" + "\n".join(f"    {k}: nginx {n.get(k)!r:.400}\n    {' ' * len(k)}  sluice {s.get(k)!r:.400}" for k in keys))
+                    bad.append(difference(q, n, s))
                 continue
             want = differs[2]
             ok = want(s, n) if callable(want) else s["status"] in (want if isinstance(want, tuple) else (want,))

@@ -1,6 +1,5 @@
 """The cases of cases.py over HTTP/2 (`listen ... http2`), sluice against Debian's nginx: statuses, headers and bodies; and
 what the log says of such requests."""
-import os
 import re
 import socket
 
@@ -9,7 +8,7 @@ import pytest
 import cases
 from h2raw import H2
 from harness import NGINX, ORACLE, Closed, Server
-from test_diff import STAMP, backends, clean, headers, name_of, values_of  # noqa: F401  (a fixture)
+from test_diff import backends, beside, clean, difference, headers, name_of  # noqa: F401  (a fixture)
 
 ONLY_HTTP1 = {"connection", "keep-alive", "upgrade", "te", "transfer-encoding", "http2-settings", "proxy-connection"}
 
@@ -87,16 +86,8 @@ def test_case(case, backends):  # noqa: F811
     requests = [q for q in requests if fields(q) and not q.get("differs")]
     if not http or not requests:
         pytest.skip("nothing of it can be said in HTTP/2")
-    files = dict(cases.FILES)
-    if name == "includes":
-        files.update(cases.EXTRA_FILES)
-    values = values_of(backends)
     bad = []
-    with Server(http, files=files, values=values, workers=1, binary=NGINX, log_level="error") as theirs, \
-            Server(http, files=files, values=values, workers=1, log_level="error") as ours:
-        for s in (theirs, ours):
-            for f in files:
-                os.utime(s.path(f), (STAMP, STAMP))
+    with beside(name, http, backends) as (theirs, ours):
         for q in requests:
             n, s = send(theirs, q), send(ours, q)
             want = None if ORACLE else meant(name, q)
@@ -104,8 +95,7 @@ def test_case(case, backends):  # noqa: F811
                 if not want(s):
                     bad.append(f"{name_of(q)}: meant to differ, but not so: {s}")
             elif n != s:
-                keys = [k for k in set(n) | set(s) if n.get(k) != s.get(k)]
-                bad.append(f"{name_of(q)}\n" + "\n".join(f"    {k}: nginx {n.get(k)!r:.400}\n    {' ' * len(k)}  sluice {s.get(k)!r:.400}" for k in keys))
+                bad.append(difference(q, n, s))
     if bad:
         pytest.fail(f"{len(bad)} of {len(requests)} differ:\n" + "\n".join(bad), pytrace=False)
 
