@@ -21,7 +21,7 @@ static _Thread_local struct {
 	struct slab slab;
 	struct list all;
 	unsigned count;
-	bool ready, draining;
+	bool ready, draining, aborted;
 	struct conn_counters counters;
 } conns;
 _Thread_local void (*conns_empty)(void);
@@ -507,7 +507,7 @@ void conn_linger(struct conn *c)
 	struct http_port *port = conn_port(c);
 	const struct core_loc *l;
 
-	if (!port || c->cancelled) {
+	if (!port || c->cancelled || conns.aborted) {
 		conn_close(c, false);
 		return;
 	}
@@ -550,7 +550,7 @@ static void conn_main(void *arg)
 	bool tls = c->tls;
 
 	c->co = co_current();
-	if (!c->greeted && !conn_greet(c)) {
+	if (!c->greeted && (!conn_greet(c) || conns.aborted)) {
 		conn_close(c, false);
 		return;
 	}
@@ -568,6 +568,8 @@ static void conn_main(void *arg)
 			break;
 		c->pipelined = inbuf_len(&c->in) > 0;
 	}
+	if (next == CONN_NEXT_REQUEST && conns.aborted)
+		next = CONN_NEXT_CLOSE;
 	switch (next) {
 	case CONN_NEXT_REQUEST:
 		/* An event that brought nothing (a TLS record without data, say) wins no time. */
@@ -580,6 +582,8 @@ static void conn_main(void *arg)
 		break;
 	case CONN_NEXT_TUNNEL:
 		tunnel_start(c->req->resp.tunnel); /* may free c */
+		if (conns.aborted)
+			tunnels_abort();
 		break;
 	default:
 		conn_close(c, next == CONN_NEXT_RESET);
@@ -615,10 +619,14 @@ void conns_drain(void)
 		conns_empty();
 }
 
+/* Whoever is busy is told to stop, and may just have been through: what comes of that connection
+ * next is its end, too. */
 void conns_abort(void)
 {
 	struct list *l, *tmp;
 
+	conns_init();
+	conns.aborted = true;
 	tunnels_abort();
 	list_each_safe (l, tmp, &conns.all) {
 		struct conn *c = CONTAINER_OF(l, struct conn, link);

@@ -320,9 +320,15 @@ void h2_conn_drain(struct conn *c)
 	h2_conn_leave(c->h2);
 }
 
+/* Also those of whom it is nobody's business that their client has gone
+ * (proxy_ignore_client_abort). */
 void h2_conn_abort(struct conn *c)
 {
+	struct list *l, *tmp;
+
 	h2_conn_die(c->h2);
+	list_each_safe (l, tmp, &c->h2->streams)
+		h2_stream_cancel(CONTAINER_OF(l, struct h2_client, link));
 }
 
 /* ---- time ---- */

@@ -313,6 +313,12 @@ void h2_stream_abort(struct h2_client *s)
 		co_wake(s->writer, -ECONNRESET);
 }
 
+void h2_stream_cancel(struct h2_client *s)
+{
+	if (s->co)
+		co_cancel(s->co);
+}
+
 /* Malformed (RFC 9113 8.1.1), as opposed to what can be answered: too large, or no host of ours. */
 static bool is_malformed(enum fail f)
 {

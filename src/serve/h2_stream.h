@@ -69,6 +69,8 @@ void h2_stream_open_window(struct h2_client *s);
 void h2_stream_start(struct h2_client *s);
 /* It will not be heard of any more: cancels what works for it, frees one that never started. */
 void h2_stream_abort(struct h2_client *s);
+/* Cancels what works for it, whatever proxy_ignore_client_abort says. */
+void h2_stream_cancel(struct h2_client *s);
 /* A second header block: its fields go to trailer_head. False: no memory. */
 bool h2_stream_trailers(struct h2_client *s);
 /* DATA; END_STREAM; a body that is no good: the stream is reset. */

@@ -103,3 +103,16 @@ void time_check_idle(unsigned client, uint64_t asked, uint64_t answered, unsigne
 	time_check_span(client, "keepalive_timeout", asked, answered + NOTICE_US,
 			world.setup.keepalive_timeout);
 }
+
+/* worker_shutdown_timeout, or a hurry, ends whatever is still there. A loop looks at its clock once
+ * a turn, and what is told to end has it in the next ones. */
+#define END_US 5000
+
+void time_check_end(uint64_t began_us, unsigned timeout_ms)
+{
+	uint64_t due = began_us + timeout_ms * 1000ull + END_US + world.slack_us;
+
+	if (timeout_ms && sim_now_us() > due)
+		sim_broken("deadline", "worker_shutdown_timeout: a thread ended %llu ms late",
+			   (unsigned long long)(sim_now_us() - due + END_US) / 1000);
+}

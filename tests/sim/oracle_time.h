@@ -16,3 +16,5 @@ void time_check_stream(struct ask *a, unsigned client, bool slow);
 /* The connection of that client begins to end: its last request was made and its last answer was
  * here at these times. */
 void time_check_idle(unsigned client, uint64_t asked, uint64_t answered, unsigned requests);
+/* A thread has no connections any more; its end began at began_us. timeout_ms 0: none. */
+void time_check_end(uint64_t began_us, unsigned timeout_ms);

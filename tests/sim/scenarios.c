@@ -47,6 +47,7 @@ const struct scenario *const scenarios[] = {
 	&scenario_torn,
 	&scenario_unmoved,
 	&scenario_abuse,
+	&scenario_end,
 	NULL
 };
 /* clang-format on */

@@ -7,4 +7,5 @@ extern const struct scenario scenario_plain, scenario_continue, scenario_upgrade
 	scenario_connect, scenario_mux, scenario_still, scenario_goaway, scenario_duplex,
 	scenario_early2, scenario_refuse, scenario_length, scenario_stall, scenario_news,
 	scenario_flow, scenario_auth, scenario_tls, scenario_untrusted, scenario_greet,
-	scenario_switch, scenario_tunnels, scenario_torn, scenario_unmoved, scenario_abuse;
+	scenario_switch, scenario_tunnels, scenario_torn, scenario_unmoved, scenario_abuse,
+	scenario_end;

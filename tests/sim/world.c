@@ -19,6 +19,7 @@
 #include "net/resolver.h"
 #include "net/tls_int.h"
 #include "opener_sim.h"
+#include "oracle_time.h"
 #include "proxy/group.h"
 #include "serve/serve.h"
 #include "server.h"
@@ -26,6 +27,7 @@
 #define NO_END_US   3600000000ull /* of virtual time: more than any world needs */
 #define SETTLE_US   75000000ull	  /* after the last client: longer than any idle time-out */
 #define DRAIN_TURNS 6000
+#define HURRY_MS    1
 
 struct world world;
 static struct world_start *waiting;
@@ -52,9 +54,12 @@ static void set_faults(const struct sim_faults *f)
 	leaks_watch();
 }
 
+/* ---- system calls that are looked at ---- */
+
 /* What requests log goes to a file; the diary shall have it too. */
 static struct sys_ops table;
 static ssize_t (*plain_write)(int fd, const void *p, size_t n);
+static void (*plain_barrier)(pthread_barrier_t *b);
 static int error_fd = -1;
 
 static void find_error_log(const char *path, int fd)
@@ -83,11 +88,32 @@ static ssize_t noted_write(int fd, const void *p, size_t n)
 	return r < 0 ? r : (ssize_t)n;
 }
 
-static void note_writes(void)
+static unsigned end_timeout(void)
+{
+	return world.end == END_HURRY ? HURRY_MS : world.setup.shutdown_timeout;
+}
+
+static void check_end_in_time(void)
+{
+	time_check_end(world.end_began_us, end_timeout());
+}
+
+/* Where threads meet when their loops have stopped. Thread 0 may come late: it has waited for
+ * actors. */
+static void noted_barrier(pthread_barrier_t *b)
+{
+	if (world.ending && io_loop_index() != 0)
+		check_end_in_time();
+	plain_barrier(b);
+}
+
+static void note_calls(void)
 {
 	table = *sys;
 	plain_write = table.write;
+	plain_barrier = table.barrier_wait;
 	table.write = noted_write;
+	table.barrier_wait = noted_barrier;
 	sys = &table;
 }
 
@@ -311,6 +337,7 @@ static void world_end(void)
 	if (world.ending)
 		return;
 	world.ending = true;
+	world.end_began_us = sim_now_us();
 	sim_note("the end begins%s", hurry ? ", in a hurry" : "");
 	if (hurry) {
 		asks_excuse("a hurried end");
@@ -318,7 +345,7 @@ static void world_end(void)
 		clients_leaving();
 		muxes_leaving();
 	}
-	threads_shutdown(hurry ? 1 : world.setup.shutdown_timeout, hurry);
+	threads_shutdown(end_timeout(), hurry);
 }
 
 static void peer_at_rest(struct peer *p, void *arg)
@@ -416,7 +443,7 @@ void world_start(void)
 	static const struct sim_faults none;
 
 	sim_start(&world.o);
-	note_writes();
+	note_calls();
 	set_faults(&none);
 	link_seed(world.o.seed);
 	io_clock_init();
@@ -504,6 +531,7 @@ void world_run(void)
 		world_when_serving(&ends);
 	sim_timer_start(&stuck, sim_now_us() + NO_END_US);
 	io_loop_run();
+	check_end_in_time();
 	drain();
 	sim_timer_stop(&stuck);
 	if (load.own_thread)

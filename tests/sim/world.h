@@ -29,6 +29,7 @@ struct world {
 	uint64_t end_us; /* END_BUSY, END_HURRY: when */
 	/* while it runs */
 	bool serving, ending;
+	uint64_t end_began_us;
 	unsigned generation, reloads, reopens;
 	unsigned clients_left;
 	unsigned slack_us; /* what benign faults may delay */
