@@ -30,12 +30,11 @@ static void be_patient(struct h2_client *s, uint64_t began)
 		body_stalled(b, &s->piece);
 }
 
-/* Does the stream wait for the others, and not for its own window? Then it is as patient as the
- * client reads at all. */
-static bool h2_others_move(const struct h2_client *s)
+uint64_t h2_others_moved_ms(const struct h2_client *s)
 {
-	return s->h2->moved_ms &&
-	       nghttp2_session_get_stream_remote_window_size(s->h2->session, s->id) > 0;
+	bool window = nghttp2_session_get_stream_remote_window_size(s->h2->session, s->id) > 0;
+
+	return window ? s->h2->moved_ms : 0;
 }
 
 static MAY_SUSPEND enum fail wait_writer(struct h2_client *s, uint64_t *progress, uint64_t *since)
@@ -48,8 +47,7 @@ static MAY_SUSPEND enum fail wait_writer(struct h2_client *s, uint64_t *progress
 		*progress = s->taken;
 		*since = began;
 	}
-	if (h2_others_move(s))
-		*since = MAX_OF(*since, s->h2->moved_ms);
+	*since = MAX_OF(*since, h2_others_moved_ms(s));
 	deadline = l->send_timeout ? *since + (uint64_t)l->send_timeout : CO_NEVER;
 	if (s->stall_ms <= STALL_PATIENCE_MS)
 		patience = began + STALL_PATIENCE_MS - s->stall_ms + 1;
@@ -66,7 +64,7 @@ static MAY_SUSPEND enum fail wait_writer(struct h2_client *s, uint64_t *progress
 		return s->req.aborted ? FAIL_CLIENT_CLOSED : FAIL_CANCELLED;
 	}
 	if (rc == -ETIMEDOUT && io_now_ms() >= deadline && *progress == s->taken &&
-	    !(h2_others_move(s) && s->h2->moved_ms > *since)) {
+	    h2_others_moved_ms(s) <= *since) {
 		s->req.broken = s->timed_out = true;
 		return FAIL_CLIENT_TIMEOUT_SEND;
 	}
@@ -258,8 +256,8 @@ int h2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *
 	h2_conn_put(h, H2_FRAME_HEAD + length);
 	if (s->writer && !waiting_bytes(s) && !s->piece.last)
 		co_wake(s->writer, 0);
-	if (s->tunnel && !waiting_bytes(s))
-		h2_tunnel_event(s);
+	if (s->tunnel)
+		h2_tunnel_sent(s, !waiting_bytes(s));
 	return h2_conn_full(h) ? NGHTTP2_ERR_PAUSE : 0;
 }
 

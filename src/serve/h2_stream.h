@@ -90,14 +90,19 @@ void h2_stream_end(struct h2_client *s);
 /* sink_ops tunnel, tunnel_over. */
 void h2_tunnel(struct req *r, struct tunnel *t);
 void h2_tunnel_over(struct req *r);
-/* Bytes came, or went. */
+/* Bytes came, or the end was sent. */
 void h2_tunnel_event(struct h2_client *s);
+/* Bytes lie in a frame; all, or there are more. */
+void h2_tunnel_sent(struct h2_client *s, bool all);
 
 /* ---- h2_sink.c ---- */
 
 /* What was read ahead of a file for s is of no more use; at the end of a thread. */
 void h2_ahead_forget(struct h2_client *s);
 void h2_ahead_free(void);
+/* When what s has to send waits for its turn, and not for its own window: when output of the
+ * connection last moved; else 0. Then it is as patient as the client reads at all. */
+uint64_t h2_others_moved_ms(const struct h2_client *s);
 /* There is data for nghttp2 to send, or the end. */
 void h2_data_ready(struct h2_client *s);
 

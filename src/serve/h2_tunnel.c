@@ -98,6 +98,19 @@ static bool client_end_hung_up(struct tunnel_side *side)
 	return h2_gone(stream_of_end(side));
 }
 
+/* Bytes that the tunnel has handed over, or its end, lie in no frame yet. */
+static bool out_waits(const struct h2_client *s)
+{
+	return s->gather_at < s->gather_len || (s->piece.last && !s->end_sent);
+}
+
+static uint64_t client_end_others_moved_ms(struct tunnel_side *side)
+{
+	struct h2_client *s = stream_of_end(side);
+
+	return out_waits(s) && !h2_gone(s) ? h2_others_moved_ms(s) : 0;
+}
+
 static const struct tunnel_end_ops end_ops = {
 	.attach = client_end_attach,
 	.detach = client_end_detach,
@@ -106,6 +119,7 @@ static const struct tunnel_end_ops end_ops = {
 	.send = client_end_send,
 	.shutdown = client_end_shutdown,
 	.hung_up = client_end_hung_up,
+	.others_moved_ms = client_end_others_moved_ms,
 };
 
 void h2_tunnel(struct req *r, struct tunnel *t)
@@ -116,9 +130,24 @@ void h2_tunnel(struct req *r, struct tunnel *t)
 
 /* ---- the end ---- */
 
+static uint64_t over_timeout_ms(struct h2_client *s)
+{
+	const struct core_loc *l = req_conf(&s->req, &core_loc_mod);
+
+	return (uint64_t)l->send_timeout;
+}
+
 static void over_check(struct timer *timer)
 {
-	h2_stream_end(CONTAINER_OF(timer, struct h2_client, timer));
+	struct h2_client *s = CONTAINER_OF(timer, struct h2_client, timer);
+	uint64_t until = 0;
+
+	if (out_waits(s) && !h2_gone(s) && h2_others_moved_ms(s))
+		until = h2_others_moved_ms(s) + over_timeout_ms(s);
+	if (until > io_now_ms())
+		timer_start(&co_sched.wheel, &s->timer, until);
+	else
+		h2_stream_end(s);
 }
 
 void h2_tunnel_event(struct h2_client *s)
@@ -130,10 +159,16 @@ void h2_tunnel_event(struct h2_client *s)
 		timer_start(&co_sched.wheel, &s->timer, io_now_ms());
 }
 
+void h2_tunnel_sent(struct h2_client *s, bool all)
+{
+	s->tunnel->moved_ms = io_now_ms();
+	if (all)
+		h2_tunnel_event(s);
+}
+
 /* What the tunnel has handed over may still wait for the window: send_timeout for that. */
 void h2_tunnel_over(struct req *r)
 {
-	const struct core_loc *l = req_conf(r, &core_loc_mod);
 	struct h2_client *s = h2_of(r);
 
 	s->timer.fire = over_check;
@@ -142,5 +177,5 @@ void h2_tunnel_over(struct req *r)
 	if (h2_gone(s) || s->end_sent || !s->piece.last)
 		h2_stream_end(s);
 	else
-		timer_start(&co_sched.wheel, &s->timer, io_now_ms() + (uint64_t)l->send_timeout);
+		timer_start(&co_sched.wheel, &s->timer, io_now_ms() + over_timeout_ms(s));
 }

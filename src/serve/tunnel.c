@@ -136,6 +136,21 @@ static bool side_has_more(struct tunnel_side *s)
 	return !s->eof && !s->dry && !inbuf_len(&s->in) && s->ops->readable(s);
 }
 
+static uint64_t side_others_moved_ms(struct tunnel_side *s)
+{
+	return s->ops->others_moved_ms ? s->ops->others_moved_ms(s) : 0;
+}
+
+static bool tunnel_is_idle(struct tunnel *t)
+{
+	uint64_t others =
+		MAX_OF(side_others_moved_ms(&t->client), side_others_moved_ms(&t->server));
+
+	t->moved_ms = MAX_OF(t->moved_ms, others);
+	return t->idle_timeout_ms && io_now_ms() >= t->moved_ms + t->idle_timeout_ms &&
+	       !side_has_more(&t->client) && !side_has_more(&t->server);
+}
+
 /* The next turn when there is more than this one should move, else the idle time-out. */
 static void tunnel_arm(struct tunnel *t)
 {
@@ -186,8 +201,7 @@ static void tunnel_timer(struct timer *timer)
 	bool woken = t->woken;
 
 	t->woken = false;
-	if (!woken && t->idle_timeout_ms && io_now_ms() >= t->moved_ms + t->idle_timeout_ms &&
-	    !side_has_more(&t->client) && !side_has_more(&t->server))
+	if (!woken && tunnel_is_idle(t))
 		tunnel_end(t, FAIL_TUNNEL_ENDED);
 	else
 		tunnel_step(t);

@@ -31,6 +31,9 @@ struct tunnel_end_ops {
 	int (*shutdown)(struct tunnel_side *s);
 	/* Both directions are gone. */
 	bool (*hung_up)(struct tunnel_side *s);
+	/* When what it took waits for its turn behind others': when those last moved; else 0. NULL:
+	 * there are no others. */
+	uint64_t (*others_moved_ms)(struct tunnel_side *s);
 };
 
 struct tunnel_side {
@@ -47,8 +50,9 @@ struct tunnel_side {
 struct tunnel {
 	struct list link; /* of this thread: shutdown finds it */
 	struct tunnel_side client, server;
-	uint64_t idle_timeout_ms; /* no byte in either direction; 0: none */
-	uint64_t moved_ms;	  /* when the last byte moved */
+	uint64_t idle_timeout_ms; /* no byte in either direction, and none waits for its turn; 0:
+				     none */
+	uint64_t moved_ms;	  /* when the last byte moved; an end may tell of later ones */
 	struct timer timer;
 	bool woken; /* the timer runs because something happened */
 	/* Called once on the loop's stack when it has ended: the tunnel no longer touches the

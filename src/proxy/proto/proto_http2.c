@@ -235,9 +235,18 @@ static bool http2_memory_goes(const struct h2_stream *st)
 	return st->has_body && st->piece_last && !st->sent && st->conn;
 }
 
+/* From what came last, or from *since on, or from when the last of the request left: all of it may
+ * lie in frames long before these have gone. */
+static uint64_t http2_read_deadline(const struct http2 *h, uint64_t since)
+{
+	uint64_t from = MAX_OF(since, MAX_OF(h->st.arrived_ms, h->st.sent_ms));
+
+	return h->x->conf->read_timeout ? from + (uint64_t)h->x->conf->read_timeout : CO_NEVER;
+}
+
 /* Waits until something happens to the stream. While the request is going out only the sender's
- * clock runs; afterwards the time runs from what came last or from *since on (0: from now), for not
- * every wake-up is progress: there may be news of the connection (SETTINGS, say). */
+ * clock runs; afterwards the time runs from *since on at the earliest (0: from now), for not every
+ * wake-up is progress: there may be news of the connection (SETTINGS, say). */
 static MAY_SUSPEND enum fail http2_wait(struct exchange *x, struct http2 *h, uint64_t until_ms,
 					uint64_t *since)
 {
@@ -251,11 +260,9 @@ static MAY_SUSPEND enum fail http2_wait(struct exchange *x, struct http2 *h, uin
 		*since = 0;
 	else if (!*since || MUTANT(news_are_progress))
 		*since = io_now_ms();
-	timeout = (uint64_t)x->conf->read_timeout;
-	timeout = child	    ? CO_NEVER
-		  : memory  ? http2_send_deadline(h)
-		  : timeout ? MAX_OF(*since, st->arrived_ms) + timeout
-			    : CO_NEVER;
+	timeout = child	   ? CO_NEVER
+		  : memory ? http2_send_deadline(h)
+			   : http2_read_deadline(h, *since);
 	st->reader = x->waiter = co_current();
 	rc = co_suspend(MIN_OF(deadline, timeout));
 	st->reader = x->waiter = NULL;
@@ -263,7 +270,8 @@ static MAY_SUSPEND enum fail http2_wait(struct exchange *x, struct http2 *h, uin
 		return FAIL_CANCELLED;
 	if (rc != -ETIMEDOUT || until_ms <= io_now_ms())
 		return FAIL_OK;
-	if (memory && io_now_ms() < MIN_OF(x->deadline_ms, http2_send_deadline(h)))
+	timeout = memory ? http2_send_deadline(h) : http2_read_deadline(h, *since);
+	if (io_now_ms() < MIN_OF(x->deadline_ms, timeout))
 		return FAIL_OK; /* some of it has gone out meanwhile */
 	if (x->deadline_ms > io_now_ms())
 		h2_stream_silent(st);
