@@ -89,6 +89,8 @@ size_t sim_conn_write(struct sim_conn *c, const void *p, size_t n)
 	size_t took = r > 0 ? (size_t)r : 0;
 
 	SIM_LOG("actor %ld writes %ld of %ld", c->end->id, took, n);
+	if (r == -EPIPE)
+		sim_end_no_reader(c->end);
 	if (took < n)
 		c->full = true;
 	return took;

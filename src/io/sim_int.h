@@ -212,6 +212,8 @@ struct sim_link *sim_link_new(const struct sim_addr *from, const struct sim_addr
 void sim_link_release(struct sim_link *l); /* takes one off `busy` */
 ssize_t sim_end_recv(struct sim_end *e, const struct iovec *iov, int n, int flags);
 ssize_t sim_end_send(struct sim_end *e, const struct iovec *iov, int n);
+/* An actor met EPIPE because a Unix socket has closed: it hears of that as of a reset. */
+void sim_end_no_reader(struct sim_end *e);
 unsigned sim_end_poll(struct sim_end *e);
 void sim_end_shutdown(struct sim_end *e, bool rd, bool wr);
 void sim_end_close(struct sim_end *e, bool linger0);

@@ -368,6 +368,12 @@ ssize_t sim_end_send(struct sim_end *e, const struct iovec *iov, int niov)
 	return (ssize_t)n;
 }
 
+void sim_end_no_reader(struct sim_end *e)
+{
+	if (e->unixy && e->peer->closed && !e->dead)
+		rst_send(e->peer);
+}
+
 unsigned sim_end_poll(struct sim_end *e)
 {
 	unsigned mask = 0;
