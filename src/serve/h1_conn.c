@@ -389,6 +389,8 @@ MAY_SUSPEND enum conn_next h1_conn_request(struct conn *c)
 		const struct core_loc *l = req_conf(&h->req, &core_loc_mod);
 
 		h->req.status = req_fail(&h->req, f);
+		if (f == FAIL_CLIENT_CLOSED || f == FAIL_CLIENT_RESET)
+			h->req.status = 400; /* 499 is of requests, and this is none */
 		req_log_phase(&h->req);
 		next = f == FAIL_CLIENT_TIMEOUT_HEAD && l->reset_timedout_connection
 			       ? CONN_NEXT_RESET

@@ -292,10 +292,43 @@ static void h2_stream_free(struct h2_client *s)
 	req_free(&s->req);
 }
 
+/* Why a stream ends before anything was done for it. */
+static enum fail forsaken_fail(const struct h2_client *s, bool whole)
+{
+	const struct h2_conn *h = s->h2;
+
+	if (whole && s->head.fail != FAIL_OK)
+		return s->head.fail;
+	if (!h->terminated)
+		return FAIL_CLIENT_CLOSED;
+	if (h->error == NGHTTP2_NO_ERROR)
+		return FAIL_CLIENT_TIMEOUT_HEAD;
+	return h->error == NGHTTP2_ENHANCE_YOUR_CALM ? FAIL_CLIENT_GLITCHES
+						     : FAIL_CLIENT_H2_PROTOCOL;
+}
+
+/* Its request is there, or half of it, and is logged as such. */
+static void stream_forsaken(struct h2_client *s)
+{
+	struct req *r = &s->req;
+	bool whole = !list_empty(&s->start);
+	enum fail f = forsaken_fail(s, whole);
+
+	if (whole && s->head.fail == FAIL_OK && req_set_server(r) == FAIL_OK)
+		(void)req_set_uri(r);
+	r->status = req_fail(r, f);
+	if (!whole && f == FAIL_CLIENT_CLOSED)
+		r->status = 400; /* as of half a head in HTTP/1 */
+	COUNT_UP(conn_counters()->requests);
+	if (!MUTANT(missing_half))
+		req_log_phase(r);
+	h2_stream_free(s);
+}
+
 void h2_stream_abort(struct h2_client *s)
 {
 	if (!s->started) {
-		h2_stream_free(s);
+		stream_forsaken(s);
 		return;
 	}
 	if (s->req.tunnelled) {

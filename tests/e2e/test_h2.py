@@ -10,7 +10,7 @@ import time
 import pytest
 
 from h2raw import (DATA, H2, HEADERS, INITIAL_WINDOW, MAX_STREAMS, NO_ERROR, NO_RFC7540,
-                   PRIORITY_UPDATE, frame)
+                   PRIORITY_UPDATE, RST_STREAM, frame)
 from harness import ORACLE, SLOW, poll, response
 
 sluice_only = pytest.mark.sluice_only
@@ -359,6 +359,15 @@ def test_reset_cancels_the_upstream(go):
         assert seen.wait(15 * SLOW)
         assert c.get("/say").status == 200
     s.wait_log(r"/b/ HTTP/2.0\|499\|", "h2.log")
+
+
+def test_reset_at_once_leaves_a_line(go):
+    s = go()
+    with h2(s) as c:
+        n, head = c.make_open(c.fields("/say?at-once", method="POST"), end=False)
+        c.send(head + frame(RST_STREAM, 0, n, b"\0\0\0\x08"))
+        assert c.get("/say").status == 200
+    s.wait_log(r"/say\?at-once HTTP/2.0\|(499|200)\|", "h2.log")
 
 
 def test_closing_cancels_all(go):

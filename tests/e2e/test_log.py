@@ -46,6 +46,26 @@ def test_formats(start, fmt, want):
         assert got == w or re.fullmatch(w, got), (got, w)
 
 
+@pytest.mark.parametrize("words,want", [
+    (b"GET /half", '"GET /half" 400 0'),
+    (b"GET /half HTTP/1.1\r\nHost: a\r\nX", '"GET /half HTTP/1.1" 400 0'),
+    (b"\x16\x03\x01\r\n\r\n", r'"\x16\x03\x01" 400 157'),
+    (b"", None)])
+def test_what_is_no_request_yet(start, words, want):
+    """A client that goes before its head is whole leaves a line; one that says nothing does not."""
+    s = start(SITE % "")
+    with socket.create_connection(("127.0.0.1", s.port())) as c:
+        c.sendall(words)
+        c.shutdown(socket.SHUT_WR)
+        while c.recv(4096):
+            pass
+    if want:
+        s.wait_log(re.escape(want))
+    s.get("/last")
+    s.wait_log("GET /last ")
+    assert len(s.log().splitlines()) == 1 + bool(want)
+
+
 def test_escapes(start):
     s = start("""log_format d '$http_x'; log_format j escape=json '{"x":"$http_x","none":"$http_none"}'; log_format n escape=none '$http_x';
         server { listen 127.0.0.1:@port@; access_log @PREFIX@/logs/d.log d; access_log @PREFIX@/logs/j.log j;

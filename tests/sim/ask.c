@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "io/sim.h"
+#include "knock.h"
 #include "raw.h"
 #include "world.h"
 
@@ -359,19 +360,25 @@ void ask_lost(struct ask *a, const char *how)
 /* id|status|body_bytes_sent|bytes_sent|completion|request_time|... */
 struct log_words {
 	struct span id, status, body, bytes, completion, time;
+	struct span addr, request; /* setup.log_clients */
 };
 
 /* How setup.c has them. A full disk cuts lines, and the next one goes on where one was cut. */
-#define LOG_BARS 9
+#define LOG_BARS	 9
+#define LOG_BARS_CLIENTS 11
 
 static bool log_split(struct span line, struct log_words *w)
 {
-	unsigned bars = 0;
+	unsigned bars = 0, want = world.setup.log_clients ? LOG_BARS_CLIENTS : LOG_BARS;
+	struct span word;
 
 	for (size_t i = 0; i < line.n; i++)
 		bars += line.p[i] == '|';
-	if (bars != LOG_BARS)
+	if (bars != want)
 		return false;
+	w->request = line;
+	while (bars-- && span_split(&w->request, '|', &word))
+		w->addr = word; /* the last but one */
 	return span_split(&line, '|', &w->id) && span_split(&line, '|', &w->status) &&
 	       span_split(&line, '|', &w->body) && span_split(&line, '|', &w->bytes) &&
 	       span_split(&line, '|', &w->completion) && span_split(&line, '|', &w->time);
@@ -438,6 +445,9 @@ void asks_check_log(struct span text, bool may_lack_lines)
 				continue;
 			sim_broken("log", "a broken line: %.*s", SPAN_ARG(line));
 		}
+		if (world.setup.log_clients &&
+		    knock_check_line(w.addr, (int)log_number(w.status), w.request))
+			continue;
 		a = ask_find((uint64_t)MAX_OF(log_number(w.id), 0));
 		if (a)
 			check_line(a, &w);

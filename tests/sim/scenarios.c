@@ -19,6 +19,7 @@ const struct scenario *const scenarios[] = {
 	&random_scenario,
 	&http1_scenario,
 	&scenario_plain,
+	&scenario_lines,
 	&scenario_continue,
 	&scenario_upgrade,
 	&scenario_cancel,

@@ -500,10 +500,12 @@ static void print_http2(const struct setup *s, struct text *out)
 
 static void print_http(const struct setup *s, struct text *out)
 {
-	text_printf(out, "log_format sim "
-			 "'$http_x_id|$status|$body_bytes_sent|$bytes_sent|$request_completion|"
-			 "$request_time|$request_method|$upstream_addr|$upstream_status|$request_"
-			 "end_reason';\n");
+	text_printf(out,
+		    "log_format sim "
+		    "'$http_x_id|$status|$body_bytes_sent|$bytes_sent|$request_completion|"
+		    "$request_time|$request_method|$upstream_addr|$upstream_status|$request_"
+		    "end_reason%s';\n",
+		    s->log_clients ? "|$remote_addr|$request" : "");
 	text_printf(out, "access_log /logs/access.log sim%s;\n",
 		    s->log_buffer ? " buffer=4k flush=1s" : "");
 	text_printf(out,

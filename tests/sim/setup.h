@@ -66,6 +66,7 @@ struct setup {
 		shutdown_timeout;
 	unsigned keepalive_requests, worker_connections;
 	bool tls, proxy_protocol, sendfile, reset_timedout, reuseport, log_buffer;
+	bool log_clients;  /* addresses and first lines are in the access log, too */
 	bool auth;	   /* who asks must have a password: setup_user */
 	unsigned body_max; /* client_max_body_size; 0: none */
 	unsigned head_buffer;

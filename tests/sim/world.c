@@ -9,6 +9,7 @@
 #include "dns.h"
 #include "h2_client.h"
 #include "io/loop.h"
+#include "knock.h"
 #include "leaks.h"
 #include "link.h"
 #include "main/core_main.h"
@@ -477,6 +478,8 @@ static void check_logs(void)
 		asks_check_log(sim_file_get(path), true);
 	}
 	asks_check_log(sim_file_get("/logs/access.log"), world.full_disk);
+	if (!world.full_disk)
+		knocks_check();
 }
 
 /* The loops have stopped; what is on its way to actors still arrives. */
