@@ -1,11 +1,12 @@
-"""An HTTP/2 client that controls every frame, for the end-to-end tests."""
+"""An HTTP/2 client that controls every frame, and a server, for the end-to-end tests."""
 import socket
 import ssl
 import struct
+import time
 
 import hpack
 
-from harness import SLOW, Closed
+from harness import SLOW, Backend, Closed
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 PRIORITY_UPDATE = 16
@@ -210,3 +211,111 @@ class H2:
                 self.recv()
         except Closed:
             return self.goaways[-1][1] if self.goaways else None
+
+
+# ---------------------------------------------------------------- servers
+
+OK = b"\x88"  # :status 200, as a header block
+
+
+def literal(name, value):
+    """A field that goes into no table, for header blocks by hand."""
+    name, value = (s.encode() if isinstance(s, str) else s for s in (name, value))
+    return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+
+class RawConn:
+    """A connection of RawServer: the test sends frames, this reads them."""
+
+    def __init__(self, server, conn):
+        self.server, self.sock, self.number = server, conn.sock, conn.number
+        self.buf, self.decoder = b"", hpack.Decoder()
+        self.decoder.max_header_list_size = 1 << 24
+        self.goaways, self.resets, self.block = [], [], None
+
+    def send(self, data):
+        self.sock.sendall(data)
+
+    def frame(self, *a):
+        self.send(frame(*a))
+
+    def dribble(self, data):
+        """Byte by byte, as far as the other side keeps up."""
+        for n in range(len(data)):
+            self.send(data[n:n + 1])
+            time.sleep(0.0005)  # for it to read each by itself; where it does not, less is tested
+
+    def answer(self, stream, body=b"ok", fields=b""):
+        self.send(frame(HEADERS, END_HEADERS, stream, OK + fields) + frame(DATA, END_STREAM, stream, body))
+
+    def goaway(self, last, code=NO_ERROR):
+        self.frame(GOAWAY, 0, 0, struct.pack(">II", last, code))
+
+    def reset(self, stream, code=CANCEL):
+        self.frame(RST_STREAM, 0, stream, struct.pack(">I", code))
+
+    def more(self, n):
+        while len(self.buf) < n:
+            data = self.sock.recv(65536)
+            if not data:
+                return False
+            self.buf += data
+        return True
+
+    def take(self, n):
+        if not self.more(n):
+            return None
+        out, self.buf = self.buf[:n], self.buf[n:]
+        return out
+
+    def run(self):
+        if self.take(len(PREFACE)) is None:
+            return
+        self.server.started(self)
+        while (head := self.take(9)) is not None:
+            n, kind, flags = int.from_bytes(head[:3], "big"), head[3], head[4]
+            stream = int.from_bytes(head[5:], "big") & 0x7fffffff
+            payload = self.take(n)
+            if payload is None or self.heard(kind, flags, stream, payload) is False:
+                return
+
+    def heard(self, kind, flags, stream, payload):
+        if kind == SETTINGS and not flags & ACK:
+            self.frame(SETTINGS, ACK)
+        elif kind == PING and not flags & ACK:
+            self.frame(PING, ACK, 0, payload)
+        elif kind == GOAWAY:
+            self.goaways.append(struct.unpack(">II", payload[:8]))
+        elif kind == RST_STREAM:
+            self.resets.append((stream, struct.unpack(">I", payload)[0]))
+        elif kind == DATA:
+            if payload:
+                self.frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", len(payload)))
+            return self.server.on_data(self, stream, payload, bool(flags & END_STREAM))
+        elif kind in (HEADERS, CONTINUATION):
+            self.block = (flags if kind == HEADERS else self.block[0], (b"" if kind == HEADERS else self.block[1]) + payload)
+            if flags & END_HEADERS:
+                first, block = self.block
+                fields = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in self.decoder.decode(block, raw=True)]
+                with self.server.lock:
+                    self.server.streams += 1
+                return self.server.on_head(self, stream, fields, bool(first & END_STREAM))
+        return None
+
+
+class RawServer(Backend):
+    """A server whose every frame is the test's. on_head(conn, stream, fields, end), on_data(conn, stream, data, end):
+    False ends the connection."""
+
+    def __init__(self, on_head=None, on_data=None, started=None, **kw):
+        self.on_head = on_head or (lambda c, stream, fields, end: c.answer(stream))
+        self.on_data = on_data or (lambda c, stream, data, end: None)
+        self.started = started or (lambda c: c.frame(SETTINGS))
+        self.streams, self.raw = 0, []
+
+        def drive(conn):
+            c = RawConn(self, conn)
+            with self.lock:
+                self.raw.append(c)
+            c.run()
+        super().__init__(handler=drive, **kw)

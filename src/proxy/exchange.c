@@ -4,8 +4,9 @@
 #include "io/loop.h"
 #include "serve/tunnel.h"
 
-#define H2_IDENTITY 2 /* plain connections that speak HTTP/2 */
-#define REFUSED_MAX 3 /* connections of one server that refuse the same request */
+#define H2_IDENTITY 2  /* plain connections that speak HTTP/2 */
+#define REFUSED_MAX 3  /* times that servers refuse a request and do nothing else */
+#define GOAWAY_MAX  64 /* connections that end ahead of it, having answered others */
 
 /* ---- log lines ---- */
 
@@ -56,6 +57,8 @@ static const char *exchange_words(enum fail f)
 		return "upstream prematurely closed connection";
 	case FAIL_UPSTREAM_REFUSED:
 		return "upstream refused the request";
+	case FAIL_UPSTREAM_GOAWAY:
+		return "upstream ended the connection ahead of the request (GOAWAY)";
 	case FAIL_UPSTREAM_HTTP1:
 		return "upstream requires HTTP/1.1 (proxy_http_version 1.1 or auto)";
 	case FAIL_UPSTREAM_H2:
@@ -281,12 +284,43 @@ static bool exchange_repeatable(const struct exchange *x)
 	return !x->body_touched || (x->replay && replay_can(x->replay));
 }
 
+/* Nothing of the request was looked at. */
+static bool fail_is_refusal(enum fail f)
+{
+	return f == FAIL_UPSTREAM_REFUSED || f == FAIL_UPSTREAM_GOAWAY;
+}
+
+static void exchange_note_refusal(struct exchange *x, enum fail f)
+{
+	x->bytes_out = false; /* as if it had not been sent */
+	if (!x->refused && !x->goaways)
+		x->refused_ms = io_now_ms();
+	x->refused += f == FAIL_UPSTREAM_REFUSED;
+	x->goaways += f == FAIL_UPSTREAM_GOAWAY;
+}
+
+/* Who refuses and does nothing else is soon believed. A server whose connections do not live long
+ * (RFC 9113 6.8) answers somebody on each of them, so our turn comes; it is waited for as long as
+ * for an answer. */
+static bool exchange_refused_again(const struct exchange *x)
+{
+	const struct proxy_conf *c = x->conf;
+	uint64_t now = io_now_ms();
+
+	if (c->read_timeout && now - x->refused_ms >= (uint64_t)c->read_timeout)
+		return false;
+	if (c->next_upstream_timeout && now - x->start_ms >= (uint64_t)c->next_upstream_timeout)
+		return false;
+	return exchange_repeatable(x) && now < x->deadline_ms && x->refused <= REFUSED_MAX &&
+	       x->goaways <= GOAWAY_MAX;
+}
+
 /* A connection that was idle died before it said anything: most likely it was being closed while we
  * took it. What must not be done twice (RFC 9110 9.2.2) wants to know for certain. */
 static bool exchange_may_replay(const struct exchange *x, enum fail f)
 {
-	if (f == FAIL_UPSTREAM_REFUSED)
-		return exchange_repeatable(x) && x->refused <= REFUSED_MAX;
+	if (fail_is_refusal(f))
+		return exchange_refused_again(x);
 	/* RFC 9113 7: the server has left it for HTTP/1.1 to do. */
 	if (f == FAIL_UPSTREAM_HTTP1)
 		return exchange_repeatable(x) && x->conf->http_version == PROXY_HTTP_AUTO;
@@ -336,15 +370,15 @@ static MAY_SUSPEND enum fail exchange_attempt(struct exchange *x)
 		if (f == FAIL_OK)
 			return FAIL_OK;
 		phase = exchange_phase(x);
-		if (f == FAIL_UPSTREAM_REFUSED)
-			x->bytes_out = false, x->refused++; /* as if it had not been sent */
+		if (fail_is_refusal(f))
+			exchange_note_refusal(x, f);
 		if (f == FAIL_UPSTREAM_SILENT && x->proto->unseen(x, f))
 			x->bytes_out = false;
 		exchange_send_stop(x); /* from now on nobody touches the body */
 		if (!exchange_may_replay(x, f))
 			break;
 		exchange_drop(x);
-		x->replayed = f != FAIL_UPSTREAM_REFUSED;
+		x->replayed = !fail_is_refusal(f);
 		want.fresh = true;
 	}
 	exchange_drop(x);

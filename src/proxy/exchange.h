@@ -56,11 +56,13 @@ struct exchange {
 	struct attempt *attempt;
 	struct pick pick;
 	const struct proto_ops *proto;
-	void *state;	 /* the protocol's; NULL: not connected yet */
-	bool connected;	 /* it has a connection */
-	uint8_t refused; /* how often it was refused by servers that did not act on it */
-	bool reused;	 /* which has served before: replay rules apply */
-	bool replayed;	 /* in this attempt, by those rules: not again */
+	void *state;	     /* the protocol's; NULL: not connected yet */
+	bool connected;	     /* it has a connection */
+	uint8_t refused;     /* how often by servers that did not act on it */
+	uint8_t goaways;     /* how often with connections that ended after answers to others */
+	uint64_t refused_ms; /* when that happened first */
+	bool reused;	     /* which has served before: replay rules apply */
+	bool replayed;	     /* in this attempt, by those rules: not again */
 	/* the request */
 	struct span uri, head;
 	enum http_method method; /* as sent */

@@ -49,6 +49,9 @@ struct peer {
 	_Atomic unsigned char speaks;	 /* enum peer_speaks */
 	_Atomic uint64_t http1_until_ms; /* it said HTTP_1_1_REQUIRED: HTTP/2 is not tried before */
 	_Atomic unsigned streams;	 /* HTTP/2: as many at once as it said last; 0: not known */
+	_Atomic unsigned liked; /* as many at once as it seemed to like when it refused one */
+	_Atomic uint64_t liked_until_ms; /* that long it counts; 0: it never refused one */
+	_Atomic bool ends;		 /* it refused by ending the connection */
 	unsigned id; /* small, for per-thread tables; reused when no connection is left */
 	/* smooth weighted round robin, under state->lock; effective weight is weight - penalty */
 	int current_weight, penalty;

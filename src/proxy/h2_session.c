@@ -275,11 +275,9 @@ static int on_stream_close(nghttp2_session *s, int32_t id, uint32_t code, void *
 		h2_stream_detach(st, FAIL_UPSTREAM_HTTP1);
 	} else if ((code == NGHTTP2_REFUSED_STREAM || MUTANT(reset_is_refused)) && !st->head_done &&
 		   !st->interims) {
-		/* It has as many as it wants, whatever it announced. */
-		c->limit = MIN_OF(c->limit, MAX_OF(c->nstreams - 1, 1u));
-		h2_stream_detach(st, FAIL_UPSTREAM_REFUSED);
+		h2_stream_detach(st, h2_refused(c));
 	} else if (!st->head_sent) { /* nor what came too late for a connection that ends */
-		h2_stream_detach(st, FAIL_UPSTREAM_REFUSED);
+		h2_stream_detach(st, h2_refused(c));
 	} else if (MUTANT(reset_is_end) && st->head_done && !st->held_back) {
 		st->ended = true;
 		h2_stream_detach(st, FAIL_OK);
@@ -462,7 +460,7 @@ enum fail h2_stream_open(struct h2_stream *st, const struct h2_fields *f)
 		return FAIL_NO_MEMORY;
 	if (id < 0) {
 		c->draining = !MUTANT(deaf_to_goaway);
-		return FAIL_UPSTREAM_REFUSED;
+		return h2_refused(c);
 	}
 	st->id = id;
 	st->announced = -1;

@@ -72,6 +72,7 @@ void h2_stream_detach(struct h2_stream *st, enum fail f)
 	if (st->id > 0)
 		nghttp2_session_set_stream_user_data(c->session, st->id, NULL);
 	list_del(&st->link);
+	c->answered += f == FAIL_OK;
 	c->nstreams--;
 	h2.nstreams--;
 	st->conn = NULL;
@@ -88,6 +89,32 @@ static enum fail h2_why_lost(const struct h2_upconn *c, const struct h2_stream *
 	return f;
 }
 
+/* Refusals are costly when many requests come: a server that ends its connections after few
+ * answers, or takes less than it announces, would refuse most of them again on the next connection.
+ * So they go to several, which begin with as many streams as this one did well with. */
+static void h2_note_liked(const struct h2_upconn *c, bool ends, unsigned n)
+{
+	struct peer *peer = c->u->peer;
+
+	atomic_store_explicit(&peer->ends, ends, memory_order_relaxed);
+	atomic_store_explicit(&peer->liked, MAX_OF(n, 1u), memory_order_relaxed);
+	atomic_store_explicit(&peer->liked_until_ms, io_now_ms() + H2_LIKED_MS,
+			      memory_order_relaxed);
+}
+
+/* It is one thing to refuse a request, another to end a connection that was of use. */
+enum fail h2_refused(struct h2_upconn *c)
+{
+	bool ends = c->draining || c->broken != FAIL_OK;
+	unsigned others = c->nstreams ? c->nstreams - 1 : 0;
+
+	h2_note_liked(c, ends, ends ? MAX_OF(c->answered + others, H2_LIKED_MIN) : others);
+	/* It has as many as it wants, whatever it announced. */
+	if (!ends)
+		c->limit = MIN_OF(c->limit, MAX_OF(others, 1u));
+	return ends && c->served ? FAIL_UPSTREAM_GOAWAY : FAIL_UPSTREAM_REFUSED;
+}
+
 /* The connection is lost. What never left cannot have been acted upon. */
 static void h2_upconn_lost(struct h2_upconn *c, enum fail f)
 {
@@ -100,7 +127,7 @@ static void h2_upconn_lost(struct h2_upconn *c, enum fail f)
 			     stream_unacked_since(&c->u->stream, st->mark);
 		h2_stream_detach(st, st->ended	     ? FAIL_OK
 				     : st->head_sent ? h2_why_lost(c, st, f)
-						     : FAIL_UPSTREAM_REFUSED);
+						     : h2_refused(c));
 	}
 	h2_upconn_free(c);
 }
@@ -323,6 +350,17 @@ static unsigned h2_expected(const struct peer *peer)
 	return n ? n : H2_STREAMS_BEFORE_SETTINGS;
 }
 
+/* How many a new connection gets before it has answered any. */
+static unsigned h2_first(const struct peer *peer)
+{
+	uint64_t until = atomic_load_explicit(&peer->liked_until_ms, memory_order_relaxed);
+	unsigned n = h2_expected(peer);
+
+	return io_now_ms() < until
+		       ? MIN_OF(atomic_load_explicit(&peer->liked, memory_order_relaxed), n)
+		       : n;
+}
+
 static void h2_upconn_limits(struct h2_upconn *c, const struct group *g)
 {
 	c->keepalive = (unsigned)MAX_OF(g->keepalive, 0);
@@ -345,6 +383,8 @@ static struct h2_upconn *h2_upconn_new(struct upconn *u, const struct pick *p, u
 	c->identity = identity;
 	c->heard_ms = io_now_ms();
 	c->limit = h2_expected(u->peer);
+	c->first = h2_first(u->peer);
+	c->first_until_ms = atomic_load_explicit(&u->peer->liked_until_ms, memory_order_relaxed);
 	u->requests = 0;
 	list_init(&c->streams);
 	list_init(&c->idle);
@@ -367,10 +407,20 @@ static struct h2_upconn *h2_upconn_new(struct upconn *u, const struct pick *p, u
 
 /* ---- finding ---- */
 
+/* What it may have at once. Where connections end early, each answer allows one more. */
+static unsigned h2_upconn_limit(const struct h2_upconn *c)
+{
+	bool ends = atomic_load_explicit(&c->u->peer->ends, memory_order_relaxed);
+
+	if (io_now_ms() >= c->first_until_ms)
+		return c->limit;
+	return MIN_OF(c->limit, c->first + (ends ? c->answered : 0));
+}
+
 static bool h2_upconn_has_room(const struct h2_upconn *c)
 {
 	return !c->draining && !c->deaf && !c->silent && c->broken == FAIL_OK &&
-	       c->nstreams < c->limit && c->u->requests < c->keepalive_requests &&
+	       c->nstreams < h2_upconn_limit(c) && c->u->requests < c->keepalive_requests &&
 	       io_now_ms() - c->u->opened_ms <= c->keepalive_time_ms &&
 	       (nghttp2_session_check_request_allowed(c->session) || MUTANT(deaf_to_goaway));
 }
@@ -395,8 +445,7 @@ static struct h2_pending *h2_pending_find(const struct peer *peer, uint64_t iden
 	list_each (l, &h2.pending) {
 		struct h2_pending *p = CONTAINER_OF(l, struct h2_pending, link);
 
-		if (p->peer == peer && p->identity == identity &&
-		    p->nwaiting + 1 < h2_expected(peer))
+		if (p->peer == peer && p->identity == identity && p->nwaiting + 1 < h2_first(peer))
 			return p;
 	}
 	return NULL;

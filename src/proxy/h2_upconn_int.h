@@ -7,6 +7,8 @@
 #define H2_STREAMS_BEFORE_SETTINGS 100	       /* RFC 9113 6.5.2 recommends no less */
 #define H2_HTTP1_MS		   300000      /* that long HTTP_1_1_REQUIRED is remembered */
 #define H2_OUT_SOFT		   (64 * 1024) /* bytes of frames that wait for the socket, about */
+#define H2_LIKED_MS		   10000       /* that long it is remembered how many it refused */
+#define H2_LIKED_MIN		   4u	       /* of connections that end, some may be idle ones */
 #define H2_STREAMS_MAX		   256	       /* on one connection, whatever the server allows */
 
 struct h2_upconn {
@@ -16,8 +18,10 @@ struct h2_upconn {
 	struct list link, idle; /* all of the thread; while idle */
 	struct list streams;
 	unsigned nstreams, limit;
-	struct inbuf out;  /* frames that wait for the socket */
-	uint64_t out_gone; /* bytes that have left `out` */
+	unsigned first, answered; /* limit of the first streams; how many ended well */
+	uint64_t first_until_ms;  /* that long it counts */
+	struct inbuf out;	  /* frames that wait for the socket */
+	uint64_t out_gone;	  /* bytes that have left `out` */
 	struct io_turn_end flush;
 	struct timer timer;  /* idle; or more to read, in the next turn */
 	struct timer watch;  /* is the server still there? h2_watch.c */
@@ -49,6 +53,8 @@ bool h2_upconn_append(struct h2_upconn *c, const void *p, size_t n);
 /* Something was submitted: it goes out at the end of this turn. */
 void h2_upconn_arm(struct h2_upconn *c);
 void h2_stream_detach(struct h2_stream *st, enum fail f);
+/* The server did nothing with one of its streams, and says so: what is to be done with it. */
+enum fail h2_refused(struct h2_upconn *c);
 void h2_stream_wake(struct h2_stream *st);
 /* Something happened that c->broken and the like tell of: ends it, parks it, or lets it be. */
 void h2_upconn_settle(struct h2_upconn *c);

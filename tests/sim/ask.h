@@ -6,7 +6,7 @@
 #include "setup.h"
 
 #define ASKS_MAX	  4096
-#define TRIES_MAX	  16
+#define TRIES_MAX	  80		   /* GOAWAY may refuse one 64 times */
 #define REASON_OF_SERVERS "Whatever It Is" /* nobody else says that */
 
 enum ask_kind {

@@ -331,6 +331,21 @@ static void hserver_leave_timer(struct sim_timer *t)
 	hserver_push(c);
 }
 
+/* GOAWAY with the last stream that is answered: with the others nothing was done. */
+static void hserver_part(struct hserver *c)
+{
+	if (c->last >= 0)
+		return;
+	for (struct hstream *s = c->streams; s; s = s->next)
+		if (s->answering)
+			c->last = MAX_OF(c->last, s->id);
+	for (struct hstream *s = c->streams; s; s = s->next)
+		if (s->try && s->id > c->last)
+			s->try->refused = true;
+	c->leaving = true;
+	nghttp2_submit_goaway(c->session, NGHTTP2_FLAG_NONE, c->last, NGHTTP2_NO_ERROR, NULL, 0);
+}
+
 static void hstream_answer(struct hstream *s)
 {
 	struct hserver *c = s->c;
@@ -371,6 +386,10 @@ static void hstream_answer(struct hstream *s)
 	case HACT_SETTINGS:
 		hserver_settings(c);
 		hstream_begin(s);
+		break;
+	case HACT_PART:
+		hstream_begin(s);
+		hserver_part(c);
 		break;
 	case HACT_LEAVE:
 		hserver_leave(c);

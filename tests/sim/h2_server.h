@@ -29,7 +29,9 @@ enum hact {
 	HACT_LONG,		      /* more */
 	HACT_BAD_HEAD,		      /* a head that is none */
 	HACT_SETTINGS, /* fewer streams (even none) and smaller windows from now on */
-	HACT_END
+	HACT_END,
+	/* In scripts only; honest: */
+	HACT_PART = HACT_END /* answers, and says GOAWAY to all that it has not begun to answer */
 };
 
 struct link;

@@ -198,6 +198,32 @@ static void refuse_run(void)
 const struct scenario scenario_refuse = {
 	"refuse", "servers of HTTP/2 that refuse, leave, reset and change their minds", refuse_run};
 
+/* Connections that end early, and legally so: nobody suffers. */
+static void part_run(void)
+{
+	static enum hact acts[2000];
+	unsigned often = 500 + (unsigned)sim_draw(6000);
+
+	mux_kernel();
+	for (unsigned i = 0; i < 2000; i++)
+		acts[i] = sim_chance(often) ? HACT_PART : (enum hact)sim_draw(HACT_LEAVE);
+	hserver_script(acts, 2000);
+	world.setup.groups[0].http2 = true;
+	for (unsigned i = 0; i < 8; i++) {
+		struct mux *c = mux_client(MUX_ASKS);
+
+		for (unsigned k = 0; k < c->nasks; k++)
+			if (c->asks[k].a->upload > 50000) /* what may be kept */
+				c->asks[k].a->upload = 50000;
+		mux_start(c);
+	}
+	world_run();
+}
+
+const struct scenario scenario_part = {
+	"part", "servers of HTTP/2 that end connections after few answers, with exact GOAWAYs",
+	part_run};
+
 /* ---- lengths that are not those of their bodies ---- */
 
 static void length_bad(struct mux_ask *s)

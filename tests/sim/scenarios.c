@@ -35,6 +35,7 @@ const struct scenario *const scenarios[] = {
 	&scenario_duplex,
 	&scenario_early2,
 	&scenario_refuse,
+	&scenario_part,
 	&scenario_length,
 	&scenario_stall,
 	&scenario_news,

@@ -10,3 +10,4 @@ extern const struct scenario scenario_plain, scenario_continue, scenario_upgrade
 	scenario_switch, scenario_tunnels, scenario_torn, scenario_unmoved, scenario_abuse,
 	scenario_end;
 extern const struct scenario scenario_lines;
+extern const struct scenario scenario_part;

@@ -415,7 +415,8 @@ static bool http2_heard(const struct exchange *x)
 
 static bool http2_unseen(const struct exchange *x, enum fail f)
 {
-	return f == FAIL_UPSTREAM_REFUSED || ((const struct http2 *)x->state)->st.unseen;
+	return f == FAIL_UPSTREAM_REFUSED || f == FAIL_UPSTREAM_GOAWAY ||
+	       ((const struct http2 *)x->state)->st.unseen;
 }
 
 static void http2_counts(const struct exchange *x, struct proto_counts *c)
