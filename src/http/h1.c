@@ -281,16 +281,9 @@ static int status_line(struct head *x, struct http_response *resp)
 	}
 }
 
-/* Spaces and tabs at both ends, tuned for the one space in front that nearly every field has. */
-static inline struct span trimmed(const char *from, const char *to)
+static inline bool is_blank(char c)
 {
-	if (likely(from < to && *from == ' '))
-		from++;
-	while (from < to && (*from == ' ' || *from == '\t'))
-		from++;
-	while (from < to && (to[-1] == ' ' || to[-1] == '\t'))
-		to--;
-	return span_make(from, (size_t)(to - from));
+	return c == ' ' || c == '\t';
 }
 
 static void drop_field(struct head *x, struct span name)
@@ -448,7 +441,27 @@ static inline int step_value(struct head *x)
 	if (unlikely(rc != H1_GO))
 		return rc;
 	x->p->state = AT_FIELD;
-	return store_field(x, span_make(name, (size_t)(colon - name)), trimmed(colon + 1, s));
+	return store_field(x, span_make(name, (size_t)(colon - name)),
+			   span_trim(span_make(colon + 1, (size_t)(s - colon - 1))));
+}
+
+/* The colon behind a name of plain bytes, and the name looked up; NULL: something else. A name that
+ * is known needs no look at its bytes: it is spelled as in hdr.def. */
+static inline const char *plain_name(const char *name, const char *stop, struct hdr_key *key)
+{
+	const char *colon = scan_colon(name, stop);
+	uint8_t seen = 0;
+
+	if (likely(colon && colon > name)) {
+		*key = hdr_key_of(span_make(name, (size_t)(colon - name)));
+		if (likely(key->id != HDR_OTHER))
+			return colon;
+	}
+	colon = scan_name(name, stop, &seen);
+	if (colon == stop || *colon != ':' || colon == name || (seen & ~NAME_PLAIN))
+		return NULL;
+	*key = hdr_key_of(span_make(name, (size_t)(colon - name)));
+	return colon;
 }
 
 /* Whole lines of plain fields, which nearly all are: what the steps above do, in one go. Whatever
@@ -458,19 +471,22 @@ static inline void fields_quick(struct head *x)
 	struct h1_parser *p = x->p;
 
 	while (p->nheaders + p->ndropped < x->lim->headers_max) {
-		const char *name = x->buf + p->line, *stop = line_end_max(x), *colon, *value, *end;
+		const char *name = x->buf + p->line, *stop = line_end_max(x), *colon, *from, *end;
+		struct hdr_key key;
+		struct span value;
 		struct hdr *hd;
-		uint8_t seen = 0;
 
-		colon = scan_name(name, stop, &seen);
-		if (stop - colon < 2 || *colon != ':' || colon == name || (seen & ~NAME_PLAIN))
+		colon = plain_name(name, stop, &key);
+		if (!colon || stop - colon < 2)
 			return;
-		value = colon + 1 + (colon[1] == ' ');
-		end = scan_value(value, stop);
+		from = colon + 1 + (colon[1] == ' ');
+		end = scan_value(from, stop);
 		if (stop - end < 2 || end[0] != '\r' || end[1] != '\n')
 			return;
-		hd = hdrs_append_name(x->h, span_make(name, (size_t)(colon - name)),
-				      trimmed(value, end));
+		value = span_make(from, (size_t)(end - from));
+		if (value.n && unlikely(is_blank(from[0]) || is_blank(end[-1])))
+			value = span_trim(value);
+		hd = hdrs_append_key(x->h, key, span_make(name, (size_t)(colon - name)), value);
 		if (unlikely(!hd))
 			return; /* the steps meet it again and say so */
 		hd->in_buf = HDR_NAME_IN_BUF | HDR_VALUE_IN_BUF;

@@ -106,12 +106,16 @@ static inline bool known_eq(const struct known *k, const char *p)
 {
 	size_t n = k->len, i = 0;
 
-	if (n < 8) {
+	if (n < 4) {
 		for (; i < n; i++)
 			if (((uint8_t)p[i] | k->fold[i]) != k->lower[i])
 				return false;
 		return true;
 	}
+	if (n < 8)
+		return ((load_half(p) | load_half(p + n - 4) << 32) |
+			(load_half(k->fold) | load_half(k->fold + n - 4) << 32)) ==
+		       (load_half(k->lower) | load_half(k->lower + n - 4) << 32);
 	for (; i + 8 <= n; i += 8)
 		if ((load_word(p + i) | load_word(k->fold + i)) != load_word(k->lower + i))
 			return false;
@@ -133,9 +137,16 @@ static inline uint16_t hash_of(uint64_t mix)
 	return (uint16_t)(mix >> 40);
 }
 
+struct hdr_key hdr_key_of(struct span name)
+{
+	uint64_t mix = name_mix(name.p, name.n);
+
+	return (struct hdr_key){mix, lookup(name, mix)};
+}
+
 enum hdr_id hdr_id_of(struct span name)
 {
-	return name.n && name.n <= LONGEST ? lookup(name, name_mix(name.p, name.n)) : HDR_OTHER;
+	return name.n && name.n <= LONGEST ? hdr_key_of(name).id : HDR_OTHER;
 }
 
 struct span hdr_name(enum hdr_id id)
@@ -172,29 +183,27 @@ static inline bool maybe_present(const struct hdrs *h, unsigned id)
 	return h->present[id >> 6] >> (id & 63) & 1;
 }
 
-static inline struct hdr *append(struct hdrs *h, enum hdr_id id, uint64_t mix, struct span name,
-				 struct span value)
+struct hdr *hdrs_append_key(struct hdrs *h, struct hdr_key key, struct span name, struct span value)
 {
 	struct hdr *hd;
 
 	if (unlikely(h->n == h->cap) && !hdrs_grow(h))
 		return NULL;
 	hd = &h->v[h->n++];
-	*hd = (struct hdr){.name = name, .value = value, .id = (uint16_t)id, .hash = hash_of(mix)};
-	mark_present(h, id);
+	*hd = (struct hdr){
+		.name = name, .value = value, .id = (uint16_t)key.id, .hash = hash_of(key.mix)};
+	mark_present(h, key.id);
 	return hd;
 }
 
 struct hdr *hdrs_append(struct hdrs *h, enum hdr_id id, struct span name, struct span value)
 {
-	return append(h, id, name_mix(name.p, name.n), name, value);
+	return hdrs_append_key(h, (struct hdr_key){name_mix(name.p, name.n), id}, name, value);
 }
 
 struct hdr *hdrs_append_name(struct hdrs *h, struct span name, struct span value)
 {
-	uint64_t mix = name_mix(name.p, name.n);
-
-	return append(h, lookup(name, mix), mix, name, value);
+	return hdrs_append_key(h, hdr_key_of(name), name, value);
 }
 
 static bool value_is_sendable(struct span v)

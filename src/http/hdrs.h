@@ -36,6 +36,12 @@ struct hdrs {
 	uint64_t present[2]; /* bit per id: may be there */
 };
 
+/* A name looked up: what it is, and what its hash is made of. */
+struct hdr_key {
+	uint64_t mix;
+	enum hdr_id id;
+};
+struct hdr_key hdr_key_of(struct span name);
 /* Which known header is this? HDR_OTHER when none. No allocation, no case sensitivity. */
 enum hdr_id hdr_id_of(struct span name);
 struct span hdr_name(enum hdr_id id); /* canonical spelling */
@@ -43,6 +49,8 @@ struct span hdr_name(enum hdr_id id); /* canonical spelling */
 void hdrs_init(struct hdrs *h, struct arena *a);
 /* Appends what a parser has checked already. NULL: no memory. */
 struct hdr *hdrs_append(struct hdrs *h, enum hdr_id id, struct span name, struct span value);
+struct hdr *hdrs_append_key(struct hdrs *h, struct hdr_key key, struct span name,
+			    struct span value);
 /* The same, looking the name up. in_buf is 0. */
 struct hdr *hdrs_append_name(struct hdrs *h, struct span name, struct span value);
 /* Appends what code made: FAIL_BAD_CONFIG_VALUE when name is no token or value has CR, LF or NUL.

@@ -104,6 +104,34 @@ bool host_is_valid(struct span authority, size_t *host_len, int *port)
 	return true;
 }
 
+/* Eight bytes, capital letters of ASCII in lower case: bit 7 of a sum tells whether a byte is above
+ * a limit. */
+static inline uint64_t word_lower(uint64_t w)
+{
+	const uint64_t ones = 0x0101010101010101ull, low = w & ones * 0x7f;
+	uint64_t from_a = low + ones * (0x80 - 'A'), above_z = low + ones * (0x7f - 'Z');
+
+	return w | ((from_a ^ above_z) & ~w & ones * 0x80) >> 2;
+}
+
+static void bytes_lower(char *to, const char *from, size_t n)
+{
+	uint64_t w;
+
+	if (n < sizeof(w)) {
+		for (size_t i = 0; i < n; i++)
+			to[i] = ascii_lower(from[i]);
+		return;
+	}
+	for (size_t i = 0; i < n; i += sizeof(w)) {
+		size_t at = MIN_OF(i, n - sizeof(w)); /* the last overlaps */
+
+		memcpy(&w, from + at, sizeof(w));
+		w = word_lower(w);
+		memcpy(to + at, &w, sizeof(w));
+	}
+}
+
 enum fail host_lower(struct span name, struct arena *a, struct span *host)
 {
 	size_t n = name.n - (name.p[name.n - 1] == '.');
@@ -111,12 +139,7 @@ enum fail host_lower(struct span name, struct arena *a, struct span *host)
 
 	if (!text)
 		return FAIL_NO_MEMORY;
-	for (size_t i = 0; i < n; i++) {
-		uint8_t c = (uint8_t)name.p[i];
-
-		text[i] =
-			(char)(c | ((uint8_t)(c - 'A') < 26 ? 0x20 : 0)); /* no branch: in words */
-	}
+	bytes_lower(text, name.p, n);
 	*host = span_make(text, n);
 	return FAIL_OK;
 }

@@ -140,6 +140,33 @@ static void urls(void **state)
 			fail_msg("%s", bad[i]);
 }
 
+/* Each byte at each place of texts of each length up to three words. */
+static void lower_case(void **s)
+{
+	char text[24], want;
+	struct span host;
+	struct arena a;
+
+	arena_init(&a, 1 << 26);
+	for (size_t n = 1; n <= sizeof(text); n++) {
+		for (size_t at = 0; at < n; at++) {
+			for (int c = 1; c < 256; c++) {
+				if (c == '.' && at == n - 1)
+					continue; /* is cut off */
+				memset(text, 'Q', sizeof(text));
+				text[at] = (char)c;
+				want = (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
+				assert_int_equal(host_lower(span_make(text, n), &a, &host),
+						 FAIL_OK);
+				assert_int_equal(host.n, n);
+				for (size_t i = 0; i < n; i++)
+					assert_int_equal(host.p[i], i == at ? want : 'q');
+			}
+		}
+	}
+	arena_fini(&a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -147,6 +174,7 @@ int main(void)
 		cmocka_unit_test(a_zero_byte_is_no_host),
 		cmocka_unit_test(hosts_that_come_again),
 		cmocka_unit_test(urls),
+		cmocka_unit_test(lower_case),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

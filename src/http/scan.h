@@ -120,6 +120,21 @@ static inline const char *scan_target(const char *p, const char *end)
 	return scan_class(p, end, BYTE_TARGET);
 }
 
+/* The first colon, when it is among the next sixteen bytes and these are all before end. NULL: look
+ * further. */
+static inline const char *scan_colon(const char *p, const char *end)
+{
+#ifdef __SSE2__
+	if (end - p >= 16) {
+		int hits = _mm_movemask_epi8(
+			_mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)p), _mm_set1_epi8(':')));
+
+		return hits ? p + __builtin_ctz((unsigned)hits) : NULL;
+	}
+#endif
+	return NULL;
+}
+
 /* A field name ends at NAME_STOP; the classes that were seen are added to *seen. */
 static inline const char *scan_name(const char *p, const char *end, uint8_t *seen)
 {

@@ -456,9 +456,12 @@ static MAY_SUSPEND enum fail exchange_tries(struct exchange *x)
 
 static struct exchange *exchange_new(struct req *r, const struct proxy_conf *conf)
 {
-	struct exchange *x = arena_zalloc(&r->arena, sizeof(*x));
+	struct exchange *x = arena_alloc(&r->arena, sizeof(*x));
 
-	if (!x || req_cleanup(r, exchange_fini, x) != FAIL_OK)
+	if (!x)
+		return NULL;
+	memset(x, 0, offsetof(struct exchange, first_attempt));
+	if (req_cleanup(r, exchange_fini, x) != FAIL_OK)
 		return NULL;
 	x->r = r;
 	x->conf = conf;

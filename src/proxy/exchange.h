@@ -87,17 +87,18 @@ struct exchange {
 	enum grpc_web grpc_web; /* what the client speaks */
 	/* the response */
 	struct http_response resp;
-	struct buffered buffered;
-	struct buffered_conf buffered_conf;
 	bool counted;	   /* the attempt's last numbers are in */
 	bool redirected;   /* another exchange of this request went before: for the next attempt */
 	unsigned interims; /* 1xx answers seen */
 	bool hints;	   /* the one in resp is a 103 for the client */
 	size_t hints_bytes;
-	struct attempt first_attempt;
 	struct upstream_log own_log;
 	int64_t tunnelled;     /* bytes of a tunnel from the server */
 	struct tunnel *tunnel; /* 101: has what was read, whether it ever begins or not */
+	/* Not cleared: written as a whole by who begins to use them. */
+	struct attempt first_attempt;
+	struct buffered_conf buffered_conf;
+	struct buffered buffered;
 };
 
 /* The content handler of proxy_pass, and that of grpc_pass. */

@@ -342,7 +342,8 @@ static struct h1_client *h1_client_new(struct conn *c, struct http_port *port)
 	if (!r)
 		return NULL;
 	h = CONTAINER_OF(r, struct h1_client, req);
-	memset((char *)h + sizeof(struct req), 0, sizeof(*h) - sizeof(struct req));
+	memset((char *)h + sizeof(struct req), 0,
+	       offsetof(struct h1_client, body) - sizeof(struct req));
 	r->sink = &h1_sink;
 	return h;
 }

@@ -18,7 +18,6 @@ struct client_body {
 
 struct h1_client {
 	struct req req;
-	struct client_body body;
 	bool has_body;
 	size_t head_in; /* bytes of the request head */
 	char *out;	/* in line: head, then gathered pieces */
@@ -30,8 +29,9 @@ struct h1_client {
 	bool interim; /* an upload's own task is writing 100 (Continue) */
 	bool torn;    /* ... and could not finish: nothing sensible can follow */
 	struct co_waitq interim_done;
-	uint32_t stall_ms; /* how long the client has kept us waiting in all */
-	int64_t left;	   /* of the announced Content-Length; -1 none */
+	uint32_t stall_ms;	 /* how long the client has kept us waiting in all */
+	int64_t left;		 /* of the announced Content-Length; -1 none */
+	struct client_body body; /* has_body; else it was never written, not even cleared */
 };
 
 extern const struct sink_ops h1_sink;
