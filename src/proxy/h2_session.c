@@ -357,27 +357,27 @@ static ssize_t read_data(nghttp2_session *s, int32_t id, uint8_t *buf, size_t le
 	return (ssize_t)n;
 }
 
-static bool append_piece(struct h2_upconn *c, struct piece *p, size_t n)
+static enum fail append_piece(struct h2_upconn *c, struct piece *p, size_t n)
 {
 	if (p->kind == PIECE_MEM) {
 		if (n && !h2_upconn_append(c, p->mem.p, n))
-			return false;
+			return FAIL_NO_MEMORY;
 		p->mem = span_cut(p->mem, n, p->mem.n);
-		return true;
+		return FAIL_OK;
 	}
 	if (c->out.cap - c->out.end < n && !inbuf_reserve(&c->out, inbuf_len(&c->out) + n, NULL))
-		return false;
+		return FAIL_NO_MEMORY;
 	while (n) {
 		ssize_t k = sys->pread(p->fd, c->out.p + c->out.end, n, p->off);
 
 		if (k <= 0)
-			return false;
+			return FAIL_FILE_ERROR;
 		c->out.end += (uint32_t)k;
 		p->off += k;
 		p->len -= (size_t)k;
 		n -= (size_t)k;
 	}
-	return true;
+	return FAIL_OK;
 }
 
 static int send_data(nghttp2_session *s, nghttp2_frame *frame, const uint8_t *framehd,
@@ -386,11 +386,15 @@ static int send_data(nghttp2_session *s, nghttp2_frame *frame, const uint8_t *fr
 	struct h2_upconn *c = arg;
 	struct h2_stream *st = stream_of(s, frame->hd.stream_id);
 	uint32_t end = c->out.end - c->out.start;
+	enum fail f;
 
 	if (!st)
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-	if (!h2_upconn_append(c, framehd, FRAME_HEAD) || !append_piece(c, &st->piece, length)) {
+	f = h2_upconn_append(c, framehd, FRAME_HEAD) ? append_piece(c, &st->piece, length)
+						     : FAIL_NO_MEMORY;
+	if (f != FAIL_OK) { /* ours, not the server's, though its stream is reset for it */
 		c->out.end = c->out.start + end;
+		st->fail = f;
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	}
 	if (!piece_len(&st->piece) && st->writer)

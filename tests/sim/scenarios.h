@@ -2,6 +2,8 @@
 #pragma once
 #include "world.h"
 
+extern const struct scenario scenario_lines, scenario_starved, scenario_unread;
+
 extern const struct scenario scenario_plain, scenario_continue, scenario_upgrade, scenario_cancel,
 	scenario_early, scenario_idle, scenario_reload, scenario_memory, scenario_time,
 	scenario_connect, scenario_mux, scenario_still, scenario_goaway, scenario_duplex,
@@ -9,5 +11,4 @@ extern const struct scenario scenario_plain, scenario_continue, scenario_upgrade
 	scenario_flow, scenario_auth, scenario_tls, scenario_untrusted, scenario_greet,
 	scenario_switch, scenario_tunnels, scenario_torn, scenario_unmoved, scenario_abuse,
 	scenario_end;
-extern const struct scenario scenario_lines;
 extern const struct scenario scenario_part;
