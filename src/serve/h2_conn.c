@@ -1,5 +1,4 @@
 /* A connection that speaks HTTP/2: input, output, time-outs and the end. */
-#include "base/mutant.h"
 #include "serve/h2_conn.h"
 #include <errno.h>
 #include <stdatomic.h>
@@ -269,10 +268,6 @@ void h2_conn_leave(struct h2_conn *h)
 	if (h->phase != H2_OPEN)
 		return;
 	h2_conn_touch(h);
-	if (MUTANT(silent_end)) {
-		h2_conn_die(h);
-		return;
-	}
 	h->phase = H2_NOTICED;
 	h->leave_ms = io_now_ms() + LEAVE_GRACE;
 	nghttp2_submit_shutdown_notice(h->session);
@@ -287,9 +282,8 @@ static void h2_conn_last_call(struct h2_conn *h)
 		return;
 	h->phase = H2_LEAVING;
 	nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
-			      nghttp2_session_get_last_proc_stream_id(h->session) -
-				      2 * MUTANT(forgetful_goaway),
-			      NGHTTP2_NO_ERROR, NULL, 0);
+			      nghttp2_session_get_last_proc_stream_id(h->session), NGHTTP2_NO_ERROR,
+			      NULL, 0);
 	h2_conn_touch(h);
 }
 
