@@ -213,7 +213,7 @@ static int on_frame_recv(nghttp2_session *s, const nghttp2_frame *frame, void *a
 	}
 	if (!st)
 		return 0;
-	st->wire_received += (int64_t)frame->hd.length + FRAME_HEAD;
+	st->wire_received += (int64_t)frame->hd.length + H2_FRAME_HEAD;
 	if (frame->hd.type == NGHTTP2_HEADERS)
 		stream_head(st, end);
 	else if (frame->hd.type == NGHTTP2_DATA && end && st->head_done)
@@ -311,7 +311,7 @@ static int on_frame_send(nghttp2_session *s, const nghttp2_frame *frame, void *a
 		c->undecodable = frame->goaway.error_code == NGHTTP2_COMPRESSION_ERROR;
 	if (!st)
 		return 0;
-	st->wire_sent += (int64_t)frame->hd.length + FRAME_HEAD;
+	st->wire_sent += (int64_t)frame->hd.length + H2_FRAME_HEAD;
 	if (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) {
 		st->sent_ms = io_now_ms();
 		st->out_end = c->out_gone + inbuf_len(&c->out);
@@ -390,8 +390,8 @@ static int send_data(nghttp2_session *s, nghttp2_frame *frame, const uint8_t *fr
 
 	if (!st)
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-	f = h2_upconn_append(c, framehd, FRAME_HEAD) ? append_piece(c, &st->piece, length)
-						     : FAIL_NO_MEMORY;
+	f = h2_upconn_append(c, framehd, H2_FRAME_HEAD) ? append_piece(c, &st->piece, length)
+							: FAIL_NO_MEMORY;
 	if (f != FAIL_OK) { /* ours, not the server's, though its stream is reset for it */
 		c->out.end = c->out.start + end;
 		st->fail = f;

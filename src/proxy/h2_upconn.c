@@ -211,6 +211,25 @@ static void h2_upconn_write(struct h2_upconn *c)
 
 /* ---- input ---- */
 
+static bool h2_upconn_feed(void *arg, const uint8_t *p, size_t n, size_t seen)
+{
+	struct h2_upconn *c = arg;
+	bool whole;
+	ssize_t rc;
+
+	while (seen < n)
+		seen += h2_frames_next(&c->frames, p + seen, n - seen, &whole);
+	rc = n > c->frames.have ? nghttp2_session_mem_recv(c->session, p, n - c->frames.have) : 0;
+	if (rc >= 0)
+		return true;
+	c->broken = FAIL_UPSTREAM_H2;
+	nghttp2_session_terminate_session(
+		c->session, rc == NGHTTP2_ERR_FLOODED || rc == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS
+				    ? NGHTTP2_ENHANCE_YOUR_CALM
+				    : NGHTTP2_INTERNAL_ERROR);
+	return false;
+}
+
 static void h2_upconn_read(struct h2_upconn *c)
 {
 	c->more = false;
@@ -224,8 +243,8 @@ static void h2_upconn_read(struct h2_upconn *c)
 			return;
 		}
 		h2_watch_heard(c);
-		if (nghttp2_session_mem_recv(c->session, (uint8_t *)h2.scratch, (size_t)n) < 0)
-			c->broken = FAIL_UPSTREAM_H2;
+		(void)h2_frames_feed(&c->frames, (const uint8_t *)h2.scratch, (size_t)n,
+				     h2_upconn_feed, c);
 	}
 	c->more = c->broken == FAIL_OK;
 }
@@ -386,6 +405,7 @@ static struct h2_upconn *h2_upconn_new(struct upconn *u, const struct pick *p, u
 	c->first = h2_first(u->peer);
 	c->first_until_ms = atomic_load_explicit(&u->peer->liked_until_ms, memory_order_relaxed);
 	u->requests = 0;
+	h2_frames_init(&c->frames, 0);
 	list_init(&c->streams);
 	list_init(&c->idle);
 	io_turn_end_init(&c->flush, h2_upconn_turn);

@@ -1,9 +1,9 @@
 /* Between h2_upconn.c (connections) and h2_session.c (what nghttp2 tells of their streams). */
 #pragma once
 #include "base/pool.h"
+#include "http/h2/h2_frames.h"
 #include "proxy/h2_upconn.h"
 
-#define FRAME_HEAD		   9	       /* bytes before the payload of a frame */
 #define H2_STREAMS_BEFORE_SETTINGS 100	       /* RFC 9113 6.5.2 recommends no less */
 #define H2_HTTP1_MS		   300000      /* that long HTTP_1_1_REQUIRED is remembered */
 #define H2_OUT_SOFT		   (64 * 1024) /* bytes of frames that wait for the socket, about */
@@ -20,6 +20,7 @@ struct h2_upconn {
 	unsigned nstreams, limit;
 	unsigned first, answered; /* limit of the first streams; how many ended well */
 	uint64_t first_until_ms;  /* that long it counts */
+	struct h2_frames frames;  /* coming in */
 	struct inbuf out;	  /* frames that wait for the socket */
 	uint64_t out_gone;	  /* bytes that have left `out` */
 	struct io_turn_end flush;

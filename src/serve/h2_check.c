@@ -9,7 +9,8 @@
 
 void h2_scan_init(struct h2_scan *s)
 {
-	*s = (struct h2_scan){.left = PREFACE_LEN, .next_id = 1};
+	*s = (struct h2_scan){.next_id = 1};
+	h2_frames_init(&s->frames, PREFACE_LEN);
 }
 
 void h2_check_cut(struct h2_conn *h, int32_t id)
@@ -37,52 +38,31 @@ static uint64_t ended_bit(uint32_t id)
 static bool scan_doubts(struct h2_conn *h)
 {
 	struct h2_scan *s = &h->scan;
-	bool used = s->id < s->next_id, doubt = false;
+	const struct h2_frames *f = &s->frames;
+	bool used = f->id < s->next_id, doubt = false;
 
-	if (s->id % 2 == 0) /* nghttp2 knows */
+	if (f->id % 2 == 0) /* nghttp2 knows */
 		return false;
-	if (s->type == NGHTTP2_HEADERS && !used)
-		number_used(s, s->id);
-	else if (used && (s->type == NGHTTP2_HEADERS || s->type == NGHTTP2_DATA))
-		doubt = (s->ended & ended_bit(s->id)) ||
-			!nghttp2_session_find_stream(h->session, (int32_t)s->id);
-	if (s->type == NGHTTP2_RST_STREAM ||
-	    (s->type <= NGHTTP2_HEADERS && (s->flags & NGHTTP2_FLAG_END_STREAM)))
-		s->ended |= ended_bit(s->id);
+	if (f->type == NGHTTP2_HEADERS && !used)
+		number_used(s, f->id);
+	else if (used && (f->type == NGHTTP2_HEADERS || f->type == NGHTTP2_DATA))
+		doubt = (s->ended & ended_bit(f->id)) ||
+			!nghttp2_session_find_stream(h->session, (int32_t)f->id);
+	if (f->type == NGHTTP2_RST_STREAM ||
+	    (f->type <= NGHTTP2_HEADERS && (f->flags & NGHTTP2_FLAG_END_STREAM)))
+		s->ended |= ended_bit(f->id);
 	return doubt;
-}
-
-static void scan_head(struct h2_scan *s)
-{
-	const uint8_t *p = s->head;
-
-	s->len = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
-	s->type = p[3];
-	s->flags = p[4];
-	s->id = ((uint32_t)p[5] << 24 | (uint32_t)p[6] << 16 | (uint32_t)p[7] << 8 | p[8]) &
-		INT32_MAX;
-	s->left = s->len;
-	s->have = 0;
 }
 
 size_t h2_scan(struct h2_conn *h, const uint8_t *p, size_t n, bool *doubt)
 {
-	struct h2_scan *s = &h->scan;
-	size_t at = 0, k;
+	size_t at = 0;
+	bool whole;
 
 	*doubt = false;
 	while (at < n && !*doubt) {
-		k = MIN_OF(n - at, (size_t)s->left);
-		at += k;
-		s->left -= (uint32_t)k;
-		k = MIN_OF(n - at, (size_t)(H2_FRAME_HEAD - s->have));
-		memcpy(s->head + s->have, p + at, k);
-		at += k;
-		s->have += (uint8_t)k;
-		if (s->have == H2_FRAME_HEAD) {
-			scan_head(s);
-			*doubt = scan_doubts(h);
-		}
+		at += h2_frames_next(&h->scan.frames, p + at, n - at, &whole);
+		*doubt = whole && scan_doubts(h);
 	}
 	return at;
 }
@@ -93,16 +73,16 @@ size_t h2_scan(struct h2_conn *h, const uint8_t *p, size_t n, bool *doubt)
 uint32_t h2_scan_verdict(struct h2_conn *h)
 {
 	struct h2_scan *s = &h->scan;
-	uint32_t id = s->id;
+	uint32_t id = s->frames.id;
 
 	s->ended = 0;
 	if (h->phase == H2_LEAVING || nghttp2_session_find_stream(h->session, (int32_t)id))
 		return NGHTTP2_NO_ERROR;
-	if (s->type == NGHTTP2_HEADERS && id >= s->gap_from && id <= s->gap_to)
+	if (s->frames.type == NGHTTP2_HEADERS && id >= s->gap_from && id <= s->gap_to)
 		return NGHTTP2_PROTOCOL_ERROR;
 	if (id > s->cut_id)
 		return NGHTTP2_STREAM_CLOSED;
-	return s->len == 0 && h2_glitch(h, 1) ? h->error : NGHTTP2_NO_ERROR;
+	return s->frames.len == 0 && h2_glitch(h, 1) ? h->error : NGHTTP2_NO_ERROR;
 }
 
 uint32_t h2_check_frame(struct h2_conn *h, const nghttp2_frame_hd *hd)

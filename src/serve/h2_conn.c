@@ -436,11 +436,11 @@ static bool feed_part(struct h2_conn *h, const uint8_t *p, size_t n)
 	return used >= 0;
 }
 
-/* In one part, unless a frame is in doubt. `scanned` bytes of it were looked at before. What there
- * is of a head that is not whole stays in the scan. */
-static bool feed_frames(struct h2_conn *h, const uint8_t *p, size_t n, size_t scanned)
+/* In one part, unless a frame is in doubt. */
+static bool feed_frames(void *arg, const uint8_t *p, size_t n, size_t seen)
 {
-	size_t at = scanned, fed = 0;
+	struct h2_conn *h = arg;
+	size_t at = seen, fed = 0;
 	uint32_t error = NGHTTP2_NO_ERROR;
 	bool doubt, ok = true;
 
@@ -455,24 +455,12 @@ static bool feed_frames(struct h2_conn *h, const uint8_t *p, size_t n, size_t sc
 	}
 	if (error != NGHTTP2_NO_ERROR)
 		h2_conn_terminate(h, error);
-	return ok && feed_part(h, p + fed, n - fed - h->scan.have);
+	return ok && feed_part(h, p + fed, n - fed - h->scan.frames.have);
 }
 
-/* Heads of frames are given whole: nghttp2 (1.52) takes each piece of a CONTINUATION's for another
- * CONTINUATION, of which it allows eight. */
 static void h2_conn_feed(struct h2_conn *h, const uint8_t *p, size_t n)
 {
-	uint8_t head[H2_FRAME_HEAD];
-	size_t have = h->scan.have, rest = have ? MIN_OF(n, H2_FRAME_HEAD - have) : 0;
-	bool ok = true;
-
-	if (have) {
-		memcpy(head, h->scan.head, have);
-		memcpy(head + have, p, rest);
-		ok = feed_frames(h, head, have + rest, have);
-	}
-	if (ok && n > rest)
-		(void)feed_frames(h, p + rest, n - rest, 0);
+	(void)h2_frames_feed(&h->scan.frames, p, n, feed_frames, h);
 	h->scan.ended = 0;
 	start_streams(h);
 }

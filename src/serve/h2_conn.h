@@ -17,6 +17,7 @@
  *     anything that happens does, unpacks it. */
 #pragma once
 #include <nghttp2/nghttp2.h>
+#include "http/h2/h2_frames.h"
 #include "http/h2/h2_head.h"
 #include "serve/conn.h"
 #include "serve/req_internal.h"
@@ -29,18 +30,14 @@ enum h2_phase {
 };
 
 #define H2_UPDATE_MAX 36 /* bytes of a PRIORITY_UPDATE that are looked at */
-#define H2_FRAME_HEAD 9	 /* bytes in front of a frame */
 
 /* Where in the input we are, and what is known of the streams' numbers. */
 struct h2_scan {
-	uint32_t left;		   /* bytes until the next frame */
-	uint32_t len, id;	   /* of the frame whose head was last complete */
+	struct h2_frames frames;
 	uint32_t next_id;	   /* the lowest number that was not used yet */
 	uint32_t gap_from, gap_to; /* numbers that were last passed over; gap_to 0: none */
 	uint32_t cut_id;	   /* the highest that we ended: more of it may be on its way */
 	uint64_t ended; /* what the client has ended since nghttp2 was fed (a bit is shared) */
-	uint8_t have, type, flags;
-	uint8_t head[H2_FRAME_HEAD];
 };
 
 /* Priorities of streams that are not open yet (RFC 9218 7.1), in no order. */
