@@ -63,7 +63,7 @@ static void stream_refuse(struct h2_stream *st, enum fail f, uint32_t code)
 {
 	struct h2_upconn *c = st->conn;
 
-	nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, st->id, code);
+	h2_upconn_check(c, nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, st->id, code));
 	h2_upconn_arm(c);
 	h2_stream_detach(st, f);
 }
@@ -244,7 +244,7 @@ static int on_data(nghttp2_session *s, uint8_t flags, int32_t id, const uint8_t 
 	struct h2_upconn *c = arg;
 	struct h2_stream *st = stream_of(s, id);
 
-	nghttp2_session_consume_connection(s, n);
+	h2_upconn_check(c, nghttp2_session_consume_connection(s, n));
 	h2_upconn_arm(c);
 	if (!st)
 		return 0;
@@ -328,12 +328,30 @@ static int on_frame_send(nghttp2_session *s, const nghttp2_frame *frame, void *a
 	return 0;
 }
 
+/* Whether there are any. Without memory the stream is reset: a request without its trailers is
+ * another request. */
+static int submit_trailers(nghttp2_session *s, struct h2_stream *st)
+{
+	struct h2_fields f;
+
+	if (MUTANT(lost_up_trailers))
+		return 0;
+	h2_fields_init(&f, st->arena, st->trailers_out->n);
+	h2_fields_add_hdrs(&f, st->trailers_out);
+	if (f.failed || (f.n && nghttp2_submit_trailer(s, st->id, f.v, f.n) != 0)) {
+		st->fail = FAIL_NO_MEMORY;
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+	}
+	return f.n > 0;
+}
+
 /* How much of the piece goes next. The bytes themselves are fetched by send_data. */
 static ssize_t read_data(nghttp2_session *s, int32_t id, uint8_t *buf, size_t length,
 			 uint32_t *flags, nghttp2_data_source *source, void *arg)
 {
 	struct h2_stream *st = stream_of(s, id);
 	size_t n;
+	int rc;
 
 	if (!st)
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
@@ -345,14 +363,11 @@ static ssize_t read_data(nghttp2_session *s, int32_t id, uint8_t *buf, size_t le
 	*flags |= NGHTTP2_DATA_FLAG_NO_COPY;
 	if (st->piece_last && n == piece_len(&st->piece)) {
 		*flags |= NGHTTP2_DATA_FLAG_EOF;
-		if (st->trailers_out && !MUTANT(lost_up_trailers)) {
-			struct h2_fields f;
-
-			h2_fields_init(&f, st->arena, st->trailers_out->n);
-			h2_fields_add_hdrs(&f, st->trailers_out);
-			if (f.n && !f.failed && nghttp2_submit_trailer(s, id, f.v, f.n) == 0)
-				*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-		}
+		rc = st->trailers_out ? submit_trailers(s, st) : 0;
+		if (rc < 0)
+			return rc;
+		if (rc)
+			*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
 	}
 	return (ssize_t)n;
 }
@@ -478,7 +493,7 @@ void h2_stream_resume(struct h2_stream *st)
 		return;
 	if (st->deferred) {
 		st->deferred = false;
-		nghttp2_session_resume_data(st->conn->session, st->id);
+		h2_upconn_check(st->conn, nghttp2_session_resume_data(st->conn->session, st->id));
 	}
 	h2_upconn_arm(st->conn);
 }
@@ -488,7 +503,8 @@ void h2_stream_consume(struct h2_stream *st, size_t n)
 	if (!st->conn || !n)
 		return;
 	if (!MUTANT(down_window_never))
-		nghttp2_session_consume_stream(st->conn->session, st->id, n);
+		h2_upconn_check(st->conn,
+				nghttp2_session_consume_stream(st->conn->session, st->id, n));
 	h2_upconn_arm(st->conn);
 }
 
@@ -505,8 +521,9 @@ void h2_stream_leave(struct h2_stream *st)
 	if (!c)
 		return;
 	if (st->id > 0)
-		nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, st->id,
-					  st->ended ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
+		h2_upconn_check(c, nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, st->id,
+							     st->ended ? NGHTTP2_NO_ERROR
+								       : NGHTTP2_CANCEL));
 	h2_upconn_arm(c);
 	h2_stream_detach(st, st->ended ? FAIL_OK : FAIL_CANCELLED);
 }

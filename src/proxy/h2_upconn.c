@@ -222,7 +222,7 @@ static bool h2_upconn_feed(void *arg, const uint8_t *p, size_t n, size_t seen)
 	rc = n > c->frames.have ? nghttp2_session_mem_recv(c->session, p, n - c->frames.have) : 0;
 	if (rc >= 0)
 		return true;
-	c->broken = FAIL_UPSTREAM_H2;
+	c->broken = rc == NGHTTP2_ERR_NOMEM ? FAIL_NO_MEMORY : FAIL_UPSTREAM_H2;
 	nghttp2_session_terminate_session(
 		c->session, rc == NGHTTP2_ERR_FLOODED || rc == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS
 				    ? NGHTTP2_ENHANCE_YOUR_CALM
@@ -261,7 +261,7 @@ static bool h2_upconn_may_stay(const struct h2_upconn *c)
 /* Says goodbye when that needs no waiting. */
 static void h2_upconn_close(struct h2_upconn *c)
 {
-	nghttp2_session_terminate_session(c->session, NGHTTP2_NO_ERROR);
+	(void)nghttp2_session_terminate_session(c->session, NGHTTP2_NO_ERROR);
 	h2_upconn_write(c);
 	h2_upconn_lost(c, FAIL_UPSTREAM_CLOSED);
 }
@@ -349,6 +349,15 @@ static void h2_upconn_turn(struct io_turn_end *h)
 void h2_upconn_arm(struct h2_upconn *c)
 {
 	io_turn_end_arm(&c->flush);
+}
+
+void h2_upconn_check(struct h2_upconn *c, int rc)
+{
+	if (!nghttp2_is_fatal(rc))
+		return;
+	if (c->broken == FAIL_OK)
+		c->broken = FAIL_NO_MEMORY;
+	h2_upconn_arm(c);
 }
 
 void h2_upconn_thread_fini(void)

@@ -53,6 +53,9 @@ bool h2_session_new(struct h2_upconn *c);
 bool h2_upconn_append(struct h2_upconn *c, const void *p, size_t n);
 /* Something was submitted: it goes out at the end of this turn. */
 void h2_upconn_arm(struct h2_upconn *c);
+/* What nghttp2 said to a frame of ours, or to window that was given back: without memory neither
+ * ever leaves, and the connection is of no more use. */
+void h2_upconn_check(struct h2_upconn *c, int rc);
 void h2_stream_detach(struct h2_stream *st, enum fail f);
 /* The server did nothing with one of its streams, and says so: what is to be done with it. */
 enum fail h2_refused(struct h2_upconn *c);

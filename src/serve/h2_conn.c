@@ -263,6 +263,14 @@ void h2_conn_die(struct h2_conn *h)
 		h2_stream_abort(CONTAINER_OF(l, struct h2_client, link));
 }
 
+void h2_conn_check(struct h2_conn *h, int rc)
+{
+	if (!nghttp2_is_fatal(rc))
+		return;
+	h->starved = true;
+	h2_conn_touch(h);
+}
+
 void h2_conn_leave(struct h2_conn *h)
 {
 	if (h->phase != H2_OPEN)
@@ -281,10 +289,10 @@ static void h2_conn_last_call(struct h2_conn *h)
 	if (h->phase != H2_NOTICED)
 		return;
 	h->phase = H2_LEAVING;
-	nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
-			      nghttp2_session_get_last_proc_stream_id(h->session), NGHTTP2_NO_ERROR,
-			      NULL, 0);
 	h2_conn_touch(h);
+	h2_conn_check(h, nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
+					       nghttp2_session_get_last_proc_stream_id(h->session),
+					       NGHTTP2_NO_ERROR, NULL, 0));
 }
 
 void h2_conn_noticed(struct h2_conn *h)
@@ -312,7 +320,7 @@ bool h2_conn_blame(struct h2_conn *h, uint32_t error, struct span words)
 static void h2_conn_terminate(struct h2_conn *h, uint32_t error)
 {
 	if (h2_conn_blame(h, error, SPAN("")))
-		nghttp2_session_terminate_session(h->session, error);
+		h2_conn_check(h, nghttp2_session_terminate_session(h->session, error));
 }
 
 void h2_conn_drain(struct conn *c)
@@ -383,7 +391,7 @@ static void h2_conn_late(struct h2_conn *h)
 			 SPAN(""));
 		h->head_ms = 0;
 		h->terminated = true;
-		nghttp2_session_terminate_session(h->session, NGHTTP2_NO_ERROR);
+		h2_conn_check(h, nghttp2_session_terminate_session(h->session, NGHTTP2_NO_ERROR));
 	} else if (!h->nstreams && !h->head_ms && h->phase == H2_OPEN && now >= idle_until(h)) {
 		h2_conn_leave(h);
 	} else if (h->phase == H2_NOTICED && now >= h->leave_ms) {
@@ -468,7 +476,7 @@ static void h2_conn_feed(struct h2_conn *h, const uint8_t *p, size_t n)
 /* While the socket is full and answers to what came wait in nghttp2, more is not heard. */
 static bool may_read(struct h2_conn *h)
 {
-	return h->phase != H2_DEAD && nghttp2_session_want_read(h->session) &&
+	return h->phase != H2_DEAD && !h->starved && nghttp2_session_want_read(h->session) &&
 	       !(h->blocked && nghttp2_session_get_outbound_queue_size(h->session) > QUEUE_MAX);
 }
 
@@ -570,6 +578,8 @@ static void h2_conn_end(struct io_turn_end *e)
 		if (!h->blocked)
 			h2_conn_write(h, true);
 	}
+	if (h->starved)
+		h2_conn_die(h);
 	list_del(&h->end.link);
 	/* An error of the connection takes its streams along. */
 	if (h->phase != H2_DEAD && h->nstreams && !nghttp2_session_want_read(h->session) &&

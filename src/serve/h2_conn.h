@@ -84,6 +84,7 @@ struct h2_conn {
 	bool linger;	     /* and has left: the client may read it */
 	bool more;	     /* there may be input that was not read: next turn */
 	bool has_frame_room; /* of nghttp2's memory: the thread's frame buffer is lent */
+	bool starved;	     /* a frame that the client waits for was lost for want of memory */
 	bool forgotten;	     /* the table's memory was given back since the last stream */
 	bool waiting;	     /* counted as such */
 	bool extended_connect;
@@ -115,6 +116,10 @@ static inline bool h2_conn_full(const struct h2_conn *h)
 }
 /* Nothing more is said or heard: all streams are told. */
 void h2_conn_die(struct h2_conn *h);
+/* What nghttp2 said to a frame of ours, or to window that was given back. Without memory neither
+ * ever leaves, and a client that waits for it would wait for good: the connection ends, with its
+ * turn, so that nothing is taken from under a callback. */
+void h2_conn_check(struct h2_conn *h, int rc);
 /* Age, number of requests, or shutdown: two GOAWAYs (RFC 9113 6.8), then the end. */
 void h2_conn_leave(struct h2_conn *h);
 /* The connection ends because the client did something wrong: counted and logged, once. words: what

@@ -48,7 +48,8 @@ static struct h2_client *h2_stream_of(nghttp2_session *session, int32_t id)
 
 static void refuse_stream(struct h2_conn *h, int32_t id)
 {
-	nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
+	h2_conn_check(h, nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, id,
+						   NGHTTP2_REFUSED_STREAM));
 	h2_check_cut(h, id);
 }
 
@@ -238,11 +239,11 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
 {
 	struct h2_client *s = h2_stream_of(session, id);
 
-	nghttp2_session_consume_connection(session, n);
+	h2_conn_check(arg, nghttp2_session_consume_connection(session, n));
 	if (s)
 		h2_stream_data(s, p, n);
 	else
-		nghttp2_session_consume_stream(session, id, n);
+		h2_conn_check(arg, nghttp2_session_consume_stream(session, id, n));
 	return 0;
 }
 

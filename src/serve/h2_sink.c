@@ -80,7 +80,7 @@ void h2_data_ready(struct h2_client *s)
 {
 	if (s->deferred) {
 		s->deferred = false;
-		nghttp2_session_resume_data(s->h2->session, s->id);
+		h2_conn_check(s->h2, nghttp2_session_resume_data(s->h2->session, s->id));
 	}
 }
 

@@ -30,9 +30,10 @@ static void body_release(struct h2_client *s)
 		return;
 	inbuf_free(&s->held);
 	if (!h2_gone(s)) {
-		if (!MUTANT(up_window_never))
-			nghttp2_session_consume_stream(s->h2->session, s->id, n);
 		h2_conn_touch(s->h2);
+		if (!MUTANT(up_window_never))
+			h2_conn_check(s->h2,
+				      nghttp2_session_consume_stream(s->h2->session, s->id, n));
 	}
 }
 
@@ -51,9 +52,10 @@ void h2_stream_open_window(struct h2_client *s)
 			nghttp2_session_get_stream_effective_local_window_size(session, s->id);
 		int64_t more = (int64_t)s->h2->recv_window - s->h2->window;
 
-		nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, s->id,
-						      (int32_t)MIN_OF(now + more, INT32_MAX));
 		h2_conn_touch(s->h2);
+		h2_conn_check(s->h2, nghttp2_session_set_local_window_size(
+					     session, NGHTTP2_FLAG_NONE, s->id,
+					     (int32_t)MIN_OF(now + more, INT32_MAX)));
 	}
 }
 
@@ -147,8 +149,8 @@ void h2_stream_in_fail(struct h2_client *s, enum fail f)
 {
 	s->in_fail = f;
 	if (!s->closed)
-		nghttp2_submit_rst_stream(s->h2->session, NGHTTP2_FLAG_NONE, s->id,
-					  NGHTTP2_PROTOCOL_ERROR);
+		h2_conn_check(s->h2, nghttp2_submit_rst_stream(s->h2->session, NGHTTP2_FLAG_NONE,
+							       s->id, NGHTTP2_PROTOCOL_ERROR));
 	wake_reader(s);
 }
 
@@ -363,7 +365,8 @@ static bool is_malformed(enum fail f)
 static void reset_stream(struct h2_client *s, uint32_t error)
 {
 	if (!h2_gone(s))
-		nghttp2_submit_rst_stream(s->h2->session, NGHTTP2_FLAG_NONE, s->id, error);
+		h2_conn_check(s->h2, nghttp2_submit_rst_stream(s->h2->session, NGHTTP2_FLAG_NONE,
+							       s->id, error));
 }
 
 /* The coroutine's last deed: what remains of the stream on the wire. An answer that is complete

@@ -44,8 +44,8 @@ static ssize_t client_end_recv(struct tunnel_side *side)
 	if (!inbuf_len(&s->in))
 		inbuf_free(&s->in);
 	if (!h2_gone(s)) {
-		nghttp2_session_consume_stream(s->h2->session, s->id, n);
 		h2_conn_touch(s->h2);
+		h2_conn_check(s->h2, nghttp2_session_consume_stream(s->h2->session, s->id, n));
 	}
 	return (ssize_t)n;
 }
