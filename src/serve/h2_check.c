@@ -85,6 +85,11 @@ uint32_t h2_scan_verdict(struct h2_conn *h)
 	return s->frames.len == 0 && h2_glitch(h, 1) ? h->error : NGHTTP2_NO_ERROR;
 }
 
+void h2_check_part(struct h2_conn *h)
+{
+	h->queued = (uint32_t)nghttp2_session_get_outbound_queue_size(h->session);
+}
+
 uint32_t h2_check_frame(struct h2_conn *h, const nghttp2_frame_hd *hd)
 {
 	switch (hd->type) {
@@ -93,7 +98,7 @@ uint32_t h2_check_frame(struct h2_conn *h, const nghttp2_frame_hd *hd)
 	case NGHTTP2_PRIORITY: /* 6.3 */
 		return hd->stream_id ? NGHTTP2_NO_ERROR : NGHTTP2_PROTOCOL_ERROR;
 	case NGHTTP2_SETTINGS:
-		h->queued = (uint32_t)nghttp2_session_get_outbound_queue_size(h->session);
+		h2_check_part(h);
 		return NGHTTP2_NO_ERROR;
 	case NGHTTP2_PRIORITY_UPDATE: /* RFC 9218 7.1 */
 		if (hd->stream_id)

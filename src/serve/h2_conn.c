@@ -437,8 +437,10 @@ static void feed_failed(struct h2_conn *h, ssize_t rc)
 
 static bool feed_part(struct h2_conn *h, const uint8_t *p, size_t n)
 {
-	ssize_t used = n ? nghttp2_session_mem_recv(h->session, p, n) : 0;
+	ssize_t used;
 
+	h2_check_part(h);
+	used = n ? nghttp2_session_mem_recv(h->session, p, n) : 0;
 	if (used < 0)
 		feed_failed(h, used);
 	return used >= 0;

@@ -70,7 +70,7 @@ struct h2_conn {
 	uint32_t window, recv_window;	 /* of a stream: at first, and when its body is read */
 	uint32_t header_timeout_ms, send_timeout_ms, keepalive_timeout_ms;
 	uint32_t error;	 /* a receive callback wants to end the connection so */
-	uint32_t queued; /* frames that waited to be sent when a SETTINGS frame began */
+	uint32_t queued; /* frames that waited to be sent when nghttp2 got what it looks at */
 	struct h2_scan scan;
 	struct h2_early early;	  /* priorities that came before their requests */
 	void *table;		  /* of nghttp2's memory: a page (base/page.h) */
@@ -160,6 +160,8 @@ void h2_scan_init(struct h2_scan *s);
  * h2_scan_verdict says whether it is. */
 size_t h2_scan(struct h2_conn *h, const uint8_t *p, size_t n, bool *doubt);
 uint32_t h2_scan_verdict(struct h2_conn *h);
+/* nghttp2 gets input now: what is said in between says nothing of a frame that comes in pieces. */
+void h2_check_part(struct h2_conn *h);
 /* A frame begins: NGHTTP2_NO_ERROR, or the connection's error. */
 uint32_t h2_check_frame(struct h2_conn *h, const nghttp2_frame_hd *hd);
 /* nghttp2 has looked at a SETTINGS frame: as above. */

@@ -610,7 +610,7 @@ static void mux_open_asks(struct mux *c)
 		c->left = true;
 		nghttp2_submit_goaway(c->session, NGHTTP2_FLAG_NONE, 0, NGHTTP2_NO_ERROR, NULL, 0);
 	}
-	if (c->chatter && c->open && sim_chance(1000))
+	if (c->chatter && c->open && sim_chance(c->chats))
 		mux_chat(c);
 }
 
@@ -978,6 +978,7 @@ struct mux *mux_new(void)
 	c->port = PORT_PLAIN;
 	c->width = MUX_ASKS;
 	c->window = 65535;
+	c->chats = 1000;
 	c->frame = 16384;
 	c->doom_sent = c->doom_read = -1;
 	c->next = muxes;

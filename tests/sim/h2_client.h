@@ -59,7 +59,8 @@ struct mux {
 	size_t frame, pad;  /* most bytes of a DATA frame, and of its padding */
 	size_t step, rstep; /* bytes at a time; 0: as many as go */
 	unsigned pause_us, rpause_us;
-	unsigned chatter; /* PING, SETTINGS, ... in between: so many at most */
+	unsigned chatter; /* PING, SETTINGS, ... in between: so many at most, ... */
+	unsigned chats;	  /* ... where there is a chance so many times in 10,000 */
 	bool goes;	  /* GOAWAY behind the last request */
 	bool stays;	  /* when all is done: until the worker ends it */
 	enum doom doom;

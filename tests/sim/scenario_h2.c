@@ -57,6 +57,30 @@ static void mux_run(void)
 
 const struct scenario scenario_mux = {"mux", "many streams on few connections", mux_run};
 
+/* Frames come in pieces while the worker has much to say and cannot. */
+static void pieces_run(void)
+{
+	mux_kernel();
+	for (unsigned i = 0; i < 6; i++) {
+		struct mux *c = mux_client(MUX_ASKS);
+
+		c->window = 1u << 20;
+		c->chatter = 60;
+		c->chats = 5000;
+		c->step = 4 + (size_t)sim_draw(12);
+		c->pause_us = (unsigned)sim_draw(500);
+		c->rstep = 500 + (size_t)sim_draw(4000);
+		c->rpause_us = 500 + (unsigned)sim_draw(2000);
+		for (unsigned k = 0; k < c->nasks; k++)
+			c->asks[k].a->upload = -1;
+		mux_start(c);
+	}
+	world_run();
+}
+
+const struct scenario scenario_pieces = {"pieces", "frames of HTTP/2 that come in pieces",
+					 pieces_run};
+
 /* ---- one of them stands still or goes; the others must not notice ---- */
 
 static void still_run(void)

@@ -32,6 +32,7 @@ const struct scenario *const scenarios[] = {
 	&scenario_time,
 	&scenario_connect,
 	&scenario_mux,
+	&scenario_pieces,
 	&scenario_still,
 	&scenario_goaway,
 	&scenario_duplex,

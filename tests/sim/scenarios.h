@@ -11,4 +11,4 @@ extern const struct scenario scenario_plain, scenario_continue, scenario_upgrade
 	scenario_flow, scenario_auth, scenario_tls, scenario_untrusted, scenario_greet,
 	scenario_switch, scenario_tunnels, scenario_torn, scenario_unmoved, scenario_abuse,
 	scenario_end;
-extern const struct scenario scenario_part;
+extern const struct scenario scenario_part, scenario_pieces;
