@@ -68,6 +68,11 @@ static bool h1_body_room(struct h1_body *b)
 	return inbuf_reserve(b->in, MAX_OF(want, have + READ_SMALL), NULL);
 }
 
+static uint64_t h1_body_deadline(const struct h1_body *b)
+{
+	return MIN_OF(io_after(b->timeout_ms), b->until_ms ? b->until_ms : CO_NEVER);
+}
+
 /* One more read: FAIL_OK with more bytes in `in`, or *end. */
 static MAY_SUSPEND enum fail h1_body_fill(struct h1_body *b, bool *end)
 {
@@ -76,7 +81,7 @@ static MAY_SUSPEND enum fail h1_body_fill(struct h1_body *b, bool *end)
 	*end = false;
 	if (!h1_body_room(b))
 		return FAIL_NO_MEMORY;
-	n = inbuf_read(b->in, b->stream, io_after(b->timeout_ms));
+	n = inbuf_read(b->in, b->stream, h1_body_deadline(b));
 	if (n < 0)
 		return h1_body_errno(b, (int)n);
 	*end = n == 0;
@@ -126,7 +131,7 @@ static MAY_SUSPEND enum fail h1_body_splice(struct h1_body *b, struct piece *out
 		*fallback = true;
 		return FAIL_OK;
 	}
-	n = stream_splice_in(b->stream, b->pipe[1], want, io_after(b->timeout_ms));
+	n = stream_splice_in(b->stream, b->pipe[1], want, h1_body_deadline(b));
 	if (n < 0)
 		return h1_body_errno(b, (int)n);
 	if (n == 0 && h1_body_cut(b))

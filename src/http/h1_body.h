@@ -18,6 +18,7 @@ struct h1_body {
 	struct hdrs trailer_fields;
 	const struct h1_limits *limits;	      /* for the trailer section */
 	uint64_t timeout_ms;		      /* longest wait between two reads */
+	uint64_t until_ms;		      /* no longer than until then; 0: without that */
 	enum fail on_timeout, on_end, on_bad; /* reasons: silence, early end, malformed chunk */
 	bool client;			      /* which errno bridge */
 	bool in_trailers;

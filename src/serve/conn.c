@@ -14,6 +14,10 @@
 
 #define CONNS_KEEP   1024 /* free conn structs kept per thread */
 #define LINGER_CHUNK 16384
+#define LINGER_READS 8 /* in a turn */
+/* ms, as by default: of connections whose port is not configured any more */
+#define LINGER_TIME    30000
+#define LINGER_TIMEOUT 5000
 #define DRAIN_GRACE                                                                                \
 	1000 /* ms since its last byte in which a connection is likely to send its next request */
 
@@ -196,32 +200,33 @@ static void conn_park(struct conn *c, enum conn_state state, int64_t timeout_ms,
 		conn_close(c, false);
 }
 
+/* When the connection closes if nothing more comes. */
+static uint64_t conn_linger_due(const struct conn *c)
+{
+	return MIN_OF(c->parked_ms + c->linger_ms, c->linger_until);
+}
+
+/* Closing with input that was not read would reset the connection, and the client might lose the
+ * answer; so all there is goes, a little in each turn. */
 static void conn_linger_event(struct conn *c)
 {
 	static _Thread_local char scratch[LINGER_CHUNK];
-	struct http_port *port = conn_port(c);
-	const struct core_loc *loc;
+	ssize_t n = 0;
 
 	if (!c->shut)
 		c->shut = stream_shutdown(&c->stream) != -EAGAIN;
 	c->stream.io.parked_writes = !c->shut;
-	for (int i = 0; i < 8; i++) {
-		ssize_t n = stream_recv(&c->stream, scratch, sizeof(scratch));
-
-		if (n == -EAGAIN)
-			break;
-		if (n <= 0 || !port || io_now_ms() >= c->linger_until) {
+	for (int i = 0; i < LINGER_READS && n >= 0; i++) {
+		n = stream_recv(&c->stream, scratch, sizeof(scratch));
+		if ((n <= 0 && n != -EAGAIN) || (n > 0 && io_now_ms() >= c->linger_until)) {
 			conn_close(c, false);
 			return;
 		}
+		if (n > 0)
+			c->parked_ms = io_now_ms();
 	}
-	if (!port) {
-		conn_close(c, false);
-		return;
-	}
-	loc = conf_get(port->default_server->scope, &core_loc_mod);
-	timer_start(&co_sched.wheel, &c->timer,
-		    MIN_OF(io_now_ms() + (uint64_t)loc->lingering_timeout, c->linger_until));
+	/* No event will tell of what is left. */
+	timer_start(&co_sched.wheel, &c->timer, n >= 0 ? io_now_ms() : conn_linger_due(c));
 }
 
 /* The client has gone while its request is being served. A half-close ends only requests that wait
@@ -278,6 +283,10 @@ static void conn_timeout(struct timer *t)
 
 	if (c->state == CONN_H2) {
 		h2_conn_timeout(c);
+		return;
+	}
+	if (c->state == CONN_LINGER && io_now_ms() < conn_linger_due(c)) {
+		conn_linger_event(c); /* the rest */
 		return;
 	}
 	if (c->state == CONN_FRESH) {
@@ -502,19 +511,24 @@ static bool conn_has_input(struct conn *c)
 	return inbuf_len(&c->in) > 0 || stream_readable(&c->stream);
 }
 
+void conn_linger_times(struct conn *c, const struct core_loc *l)
+{
+	int64_t longest = l ? l->lingering_time : LINGER_TIME;
+	int64_t silence = l ? l->lingering_timeout : LINGER_TIMEOUT;
+
+	c->linger_until = io_now_ms() + (uint64_t)longest;
+	c->linger_ms = (uint32_t)MIN_OF(silence, UINT32_MAX);
+}
+
 void conn_linger(struct conn *c)
 {
-	struct http_port *port = conn_port(c);
-	const struct core_loc *l;
-
-	if (!port || c->cancelled || conns.aborted) {
+	if (c->cancelled || conns.aborted) {
 		conn_close(c, false);
 		return;
 	}
-	l = conf_get(port->default_server->scope, &core_loc_mod);
 	c->shut = false;
 	inbuf_take(&c->in, inbuf_len(&c->in));
-	c->linger_until = io_now_ms() + (uint64_t)l->lingering_time;
+	c->parked_ms = io_now_ms();
 	c->co = NULL;
 	c->req = NULL;
 	c->state = CONN_LINGER;

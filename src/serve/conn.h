@@ -46,11 +46,16 @@ struct conn {
 	struct h2_conn *h2;	  /* HTTP/2; NULL: HTTP/1 */
 	uint64_t number;	  /* $connection */
 	uint64_t opened_ms;
-	uint64_t linger_until;
-	uint64_t parked_ms;	/* since when it has been FRESH or IDLE */
+	uint64_t linger_until;	/* LINGER: no longer than that (lingering_time) */
+	uint64_t parked_ms;	/* since when it has been FRESH or IDLE; LINGER: its last byte */
 	uint64_t head_until_ms; /* the first head was waited for in vain until then; 0: not */
 	uint32_t requests;	/* $connection_requests */
-	uint32_t keepalive_ms, keepalive_min_ms; /* of the location that answered last */
+	/* of the location that answered last */
+	union {
+		uint32_t keepalive_ms;
+		uint32_t linger_ms; /* LINGER: lingering_timeout */
+	};
+	uint32_t keepalive_min_ms;
 	uint8_t state;
 	bool tls, greeted; /* PROXY line and TLS handshake are behind us */
 	bool cancelled;	   /* the client went away while BUSY */
@@ -88,8 +93,11 @@ void h2_conn_timeout(struct conn *c);
 void h2_conn_drain(struct conn *c); /* graceful end */
 void h2_conn_abort(struct conn *c); /* at once */
 void h2_conn_free(struct conn *c);  /* its struct h2_conn; no streams are left */
-/* Shuts down, reads away what still comes, closes. */
+/* Shuts down, reads away what still comes, closes: lingering_timeout after the last byte, and no
+ * later than conn_linger_times says. */
 void conn_linger(struct conn *c);
+/* The answer is out: lingering_time begins. l: of its location; NULL: of no location. */
+void conn_linger_times(struct conn *c, const struct core_loc *l);
 /* Messages about a connection without a request. */
 void conn_log(struct conn *c, enum log_level level, const char *what, struct span detail);
 /* Closes and frees (not while its coroutine runs, except as the last thing it does). */

@@ -257,9 +257,11 @@ static MAY_SUSPEND enum conn_next conn_after(struct h1_client *h, struct conn *c
 	/* Where a body that broke off ends, and the next request begins, nobody knows. */
 	if (h->has_body && h->body.failed != FAIL_OK && h->body.failed != FAIL_BODY_TOO_LARGE)
 		r->keep_alive = false;
+	conn_linger_times(c, l);
 	if (r->keep_alive && body_unread(h)) {
 		h->body.h1.max = -1;
 		h->body.h1.timeout_ms = (uint64_t)l->lingering_timeout;
+		h->body.h1.until_ms = c->linger_until;
 		enum fail f = body_drain(&h->body.h1.body, DISCARD_MAX);
 
 		/* Closing while more comes in would reset the connection under the answer. */

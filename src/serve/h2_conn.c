@@ -564,6 +564,15 @@ static bool h2_conn_has_open(struct h2_conn *h)
 	return false;
 }
 
+/* A connection of HTTP/2 has no location. */
+static void h2_conn_linger(struct conn *c)
+{
+	struct http_port *port = conn_port(c);
+
+	conn_linger_times(c, port ? conf_get(conn_server(c, port)->scope, &core_loc_mod) : NULL);
+	conn_linger(c);
+}
+
 static void h2_conn_end(struct io_turn_end *e)
 {
 	struct h2_conn *h = CONTAINER_OF(e, struct h2_conn, end);
@@ -599,7 +608,7 @@ static void h2_conn_end(struct io_turn_end *e)
 		c->stream.io.parked_writes = false;
 		h2_conn_free(c);
 		if (linger)
-			conn_linger(c);
+			h2_conn_linger(c);
 		else
 			conn_close(c, false);
 		return;
