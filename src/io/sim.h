@@ -131,8 +131,12 @@ size_t sim_conn_write(struct sim_conn *c, const void *p, size_t n); /* taken; le
 /* > 0; 0: nothing there; -1: the end (FIN); -2: reset. */
 ssize_t sim_conn_read(struct sim_conn *c, void *p, size_t n);
 size_t sim_conn_unread(const struct sim_conn *c); /* bytes that arrived and were not read */
-void sim_conn_shutdown(struct sim_conn *c);	  /* FIN */
-void sim_conn_reset(struct sim_conn *c);	  /* RST at once */
+size_t sim_conn_unsent(const struct sim_conn *c); /* bytes that were taken and have not arrived */
+/* Nobody holds the other end any more: the worker has closed its descriptor. (The network does not
+ * tell before something is sent there.) */
+bool sim_conn_is_left(const struct sim_conn *c);
+void sim_conn_shutdown(struct sim_conn *c); /* FIN */
+void sim_conn_reset(struct sim_conn *c);    /* RST at once */
 /* Closes (a FIN, or a reset when input is unread) and forgets it: no callback follows. */
 void sim_conn_free(struct sim_conn *c);
 

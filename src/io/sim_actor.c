@@ -114,6 +114,16 @@ size_t sim_conn_unread(const struct sim_conn *c)
 	return c->end->rx.len;
 }
 
+size_t sim_conn_unsent(const struct sim_conn *c)
+{
+	return c->end->tx.len;
+}
+
+bool sim_conn_is_left(const struct sim_conn *c)
+{
+	return c->connected && c->end->peer->closed;
+}
+
 void sim_conn_shutdown(struct sim_conn *c)
 {
 	SIM_LOG("actor %ld sends its FIN", c->end->id);

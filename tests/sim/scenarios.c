@@ -53,6 +53,7 @@ const struct scenario *const scenarios[] = {
 	&scenario_unmoved,
 	&scenario_abuse,
 	&scenario_end,
+	&scenario_linger,
 	NULL
 };
 /* clang-format on */

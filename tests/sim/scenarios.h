@@ -12,3 +12,5 @@ extern const struct scenario scenario_plain, scenario_continue, scenario_upgrade
 	scenario_switch, scenario_tunnels, scenario_torn, scenario_unmoved, scenario_abuse,
 	scenario_end;
 extern const struct scenario scenario_part, scenario_pieces;
+/* when something goes on longer than it should */
+extern const struct scenario scenario_linger;

@@ -431,6 +431,13 @@ static void print_route(const struct setup *s, const struct route *r, struct tex
 		return;
 	}
 	text_printf(out, " location %s {\n", r->prefix);
+	if (r->lingering_time)
+		text_printf(out, "  lingering_time %ums; lingering_timeout %ums;\n",
+			    r->lingering_time, r->lingering_timeout);
+	if (r->refuse_ms)
+		text_printf(out,
+			    "  auth_basic sim; auth_basic_user_file /users; auth_delay %ums;\n",
+			    r->refuse_ms);
 	switch (r->kind) {
 	case ROUTE_PROXY:
 		print_proxy(s, r, out);
@@ -516,6 +523,8 @@ static void print_http(const struct setup *s, struct text *out)
 		    s->keepalive_timeout, s->keepalive_requests, s->body_max);
 	text_printf(out, "lingering_time %ums; lingering_timeout %ums; sendfile %s;\n",
 		    s->lingering_time, s->lingering_timeout, s->sendfile ? "on" : "off");
+	if (s->lingering)
+		text_printf(out, "lingering_close %s;\n", s->lingering);
 	text_printf(out, "reset_timedout_connection %s;\n", s->reset_timedout ? "on" : "off");
 	if (s->head_buffer)
 		text_printf(out,

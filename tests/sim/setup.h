@@ -53,7 +53,9 @@ struct route {
 	unsigned buffer_size, buffers, body_buffer;
 	unsigned temp_max;
 	unsigned limit_rate;
-	bool trailers; /* proxy_pass_trailers */
+	unsigned lingering_time, lingering_timeout; /* 0: as everywhere */
+	unsigned refuse_ms; /* nobody has a password, and hears of it so much later; 0: no */
+	bool trailers;	    /* proxy_pass_trailers */
 	/* with TLS */
 	bool ssl_verify, ssl_forget /* proxy_ssl_session_reuse off */, ssl_only_13;
 };
@@ -64,6 +66,7 @@ struct setup {
 	unsigned header_timeout, body_timeout, send_timeout, keepalive_timeout, connect_timeout,
 		proxy_send_timeout, read_timeout, lingering_time, lingering_timeout,
 		shutdown_timeout;
+	const char *lingering; /* lingering_close; NULL: as by default */
 	unsigned keepalive_requests, worker_connections;
 	bool tls, proxy_protocol, sendfile, reset_timedout, reuseport, log_buffer;
 	bool log_clients;  /* addresses and first lines are in the access log, too */
