@@ -68,10 +68,11 @@ struct exchange {
 	enum http_method method; /* as sent */
 	struct span method_name;
 	enum exchange_body_kind body_kind;
-	struct span memory;    /* SEND_MEMORY */
-	int64_t body_length;   /* -1: chunked */
-	struct replay *replay; /* SEND_STREAM over HTTP/2: the body, kept for another try */
-	bool upgrade;	       /* an Upgrade went out */
+	struct span memory;	     /* SEND_MEMORY */
+	int64_t body_length;	     /* -1: chunked */
+	const struct hdrs *trailers; /* behind what is not streamed; NULL: none to be sent */
+	struct replay *replay;	     /* SEND_STREAM over HTTP/2: the body, kept for another try */
+	bool upgrade;		     /* an Upgrade went out */
 	/* sending in the background */
 	struct co_child sender;
 	struct co

@@ -9,16 +9,32 @@
 #define SHORT_BODY    (32 * 1024) /* bytes */
 #define SHORT_WAIT_MS 20
 
+/* What follows a body of no bytes. */
+static bool exchange_follows(const struct exchange *x, bool unknown)
+{
+	return x->proto->follows && x->proto->follows(x, unknown);
+}
+
+/* How many bytes of body are likely to be here soon; -1: none, but the end of the stream, which
+ * then need not be reset; 0: nothing. */
+static int64_t short_body(const struct exchange *x)
+{
+	int64_t n = x->resp.content_length;
+
+	if (!http_response_has_body(x->method, x->resp.status) || (n == 0 && !x->resp.chunked))
+		return exchange_follows(x, true) ? -1 : 0;
+	return x->resp.chunked || n > SHORT_BODY ? 0 : MAX_OF(n, 0);
+}
+
 /* A short body mostly comes right behind its head. To wait for it a moment costs the client
  * nothing, for both then leave in one write; and as long as nothing was sent to the client, a
  * server that dies can still be replaced by another. */
 static MAY_SUSPEND enum fail recv_short_body(struct exchange *x)
 {
-	int64_t want = x->resp.content_length;
+	int64_t want = short_body(x);
 	enum fail f;
 
-	if (!x->conf->buffering || x->resp.chunked || want <= 0 || want > SHORT_BODY ||
-	    x->resp.status == 101 || !http_response_has_body(x->method, x->resp.status))
+	if (!want || !x->conf->buffering || x->resp.status == 101)
 		return FAIL_OK;
 	f = x->proto->await(x, want, io_now_ms() + SHORT_WAIT_MS);
 	if (f != FAIL_UPSTREAM_CLOSED && f != FAIL_UPSTREAM_RESET)
@@ -151,12 +167,19 @@ static void exchange_buffering(struct exchange *x, bool buffering)
 	};
 }
 
+/* Can the client have trailers of an answer with a length? HTTP/1 sends them behind chunks only. */
+static bool exchange_wants_trailers(const struct exchange *x)
+{
+	return x->conf->pass_trailers && (x->r->in.version >= HTTP_2 || x->grpc_web);
+}
+
 struct body *exchange_body(struct exchange *x, bool buffering)
 {
 	struct body *inner, *b;
 
 	if (!http_response_has_body(x->method, x->resp.status) ||
-	    (!x->resp.chunked && x->resp.content_length == 0))
+	    (!x->resp.chunked && x->resp.content_length == 0 &&
+	     !exchange_follows(x, exchange_wants_trailers(x))))
 		return exchange_no_body(x);
 	inner = x->proto->body(x);
 	exchange_buffering(x, buffering);

@@ -7,7 +7,9 @@
 
 static bool exchange_has_body(const struct req *r)
 {
-	return r->buffered ? r->buffered->length > 0 : r->body != NULL;
+	const struct req_body *b = r->buffered;
+
+	return b ? b->length > 0 || b->trailers : r->body != NULL;
 }
 
 /* A body that was streamed to an earlier server is gone, or part of it is. An error page that asks
@@ -34,6 +36,14 @@ static int exchange_keep_body(struct exchange *x)
 	return 0;
 }
 
+static void exchange_memory(struct exchange *x, struct span body, const struct hdrs *trailers)
+{
+	x->trailers = x->conf->pass_trailers ? trailers : NULL;
+	x->memory = body;
+	x->body_length = (int64_t)body.n;
+	x->body_kind = body.n || x->trailers ? SEND_MEMORY : SEND_NOTHING;
+}
+
 int exchange_take_body(struct exchange *x)
 {
 	const struct proxy_conf *c = x->conf;
@@ -56,8 +66,12 @@ int exchange_take_body(struct exchange *x)
 	}
 	if (!c->pass_request_body || !exchange_has_body(r))
 		return 0;
-	if (!r->buffered && (r->body_received || r->body->done))
+	if (!r->buffered && r->body_received)
 		return exchange_body_gone(x);
+	if (!r->buffered && r->body->done) { /* streamed to an earlier server, empty */
+		exchange_memory(x, (struct span){0}, r->body->trailers);
+		return 0;
+	}
 	if (!r->buffered && !c->request_buffering &&
 	    (!r->in.chunked || c->http_version >= HTTP_11)) {
 		x->body_kind = SEND_STREAM;
@@ -67,11 +81,10 @@ int exchange_take_body(struct exchange *x)
 	rc = req_read_body(r);
 	if (rc)
 		return rc;
+	exchange_memory(x, r->buffered->mem, r->buffered->trailers);
 	x->body_length = r->buffered->length;
-	x->body_kind = r->buffered->fd >= 0  ? SEND_BUFFERED
-		       : r->buffered->length ? SEND_MEMORY
-					     : SEND_NOTHING;
-	x->memory = r->buffered->mem;
+	if (r->buffered->fd >= 0)
+		x->body_kind = SEND_BUFFERED;
 	return 0;
 }
 

@@ -158,7 +158,7 @@ static const struct conf_row proxy_rows[] = {
 	MFLAG("proxy_pass_request_body", W, P, pass_request_body, true,
 	      "The client's body is passed."),
 	MFLAG("proxy_pass_trailers", W, P, pass_trailers, false,
-	      "Trailers of responses are passed."),
+	      "Trailers are passed: of responses, and to servers of HTTP/2 those of requests."),
 	MSIZE("proxy_buffer_size", W, P, buffer_size, 4096,
 	      "First size of the buffer for a response head."),
 	MSIZE("proxy_max_header_size", W, P, max_header_size, 65536, "Largest response head."),

@@ -217,6 +217,7 @@ MAY_SUSPEND int req_read_body(struct req *r)
 			r->keep_alive = false;
 			return req_fail(r, f);
 		}
+		k.b->trailers = r->body->trailers;
 		r->body = NULL;
 	}
 	if (k.b->fd < 0)
@@ -228,13 +229,15 @@ MAY_SUSPEND int req_read_body(struct req *r)
 struct body *req_body_again(struct req *r)
 {
 	struct req_body *b = r->buffered;
+	struct body *body = NULL;
+	struct body_mem *m;
+	struct body_file *f;
 
-	if (b->fd < 0) {
-		struct body_mem *m = arena_alloc(&r->arena, sizeof(*m));
-
-		return m ? body_of_span(m, b->mem) : NULL;
-	}
-	struct body_file *f = arena_alloc(&r->arena, sizeof(*f));
-
-	return f ? body_of_file(f, &r->arena, b->fd, 0, b->length) : NULL;
+	if (b->fd < 0 && (m = arena_alloc(&r->arena, sizeof(*m))))
+		body = body_of_span(m, b->mem);
+	else if (b->fd >= 0 && (f = arena_alloc(&r->arena, sizeof(*f))))
+		body = body_of_file(f, &r->arena, b->fd, 0, b->length);
+	if (body)
+		body->trailers = b->trailers;
+	return body;
 }

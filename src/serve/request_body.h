@@ -4,9 +4,10 @@
 
 struct req_body {
 	int64_t length;
-	struct span mem;  /* all of it when fd < 0; else empty */
-	int fd;		  /* temporary file, -1: in memory; closed with the request */
-	struct span path; /* $request_body_file, when the file has a name */
+	struct span mem;       /* all of it when fd < 0; else empty */
+	int fd;		       /* temporary file, -1: in memory; closed with the request */
+	struct span path;      /* $request_body_file, when the file has a name */
+	struct hdrs *trailers; /* that came behind it; NULL: none */
 };
 
 /* Reads r->body to its end. Sends 100 Continue when asked for. 0, or the status to answer (413,

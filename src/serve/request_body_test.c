@@ -10,6 +10,7 @@ static struct {
 	int64_t length;
 	bool in_file, twice;
 	char path[256];
+	char trailer[64];
 	int rc;
 } seen;
 
@@ -38,9 +39,13 @@ static MAY_SUSPEND int say_read(struct req *r, const struct conf_node *say)
 				assert_int_equal((unsigned char)pc.mem.p[j],
 						 (n + (int64_t)j) % 251);
 		}
+		assert_ptr_equal(b->trailers, r->buffered->trailers);
 		body_close(b);
 		assert_int_equal(n, seen.length);
 	}
+	if (r->buffered->trailers)
+		snprintf(seen.trailer, sizeof(seen.trailer), "%.*s",
+			 SPAN_ARG(hdrs_find_name(r->buffered->trailers, SPAN("x-sum"))->value));
 	return req_answer_text(r, 200, SPAN("t/t"), SPAN("read"));
 }
 
@@ -163,6 +168,31 @@ static void in_file_only(void **state)
 	unload();
 }
 
+/* They stay with the body, of no bytes as well, for each time that it is sent. */
+static void trailers(void **state)
+{
+	load("client_body_buffer_size 1000;");
+	for (size_t n = 0; n < 3000; n += 1400) {
+		char head[64];
+
+		*seen.trailer = 0;
+		client_say(&k, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+		snprintf(head, sizeof(head), "%zx\r\n", n);
+		if (n)
+			client_say(&k, head);
+		for (size_t i = 0; i < n; i++)
+			client_send(&k, &(char){(char)(i % 251)}, 1);
+		client_ask(&k, n ? "\r\n0\r\nX-Sum: 42\r\n\r\n" : "0\r\nX-Sum: 42\r\n\r\n");
+		assert_int_equal(seen.length, n);
+		assert_int_equal(seen.in_file, n > 1000);
+		assert_string_equal(seen.trailer, "42");
+	}
+	*seen.trailer = 0;
+	assert_int_equal(post(5, true), 200);
+	assert_string_equal(seen.trailer, "");
+	unload();
+}
+
 static void no_folder(void **state)
 {
 	load("client_body_buffer_size 10; client_body_temp_path @/none;");
@@ -175,7 +205,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(memory_or_file), cmocka_unit_test(huge_buffer),
 		cmocka_unit_test(limits),	  cmocka_unit_test(in_file_only),
-		cmocka_unit_test(no_folder),
+		cmocka_unit_test(no_folder),	  cmocka_unit_test(trailers),
 	};
 
 	return cmocka_run_group_tests(tests, serve_setup, serve_teardown);

@@ -89,7 +89,7 @@ static MAY_SUSPEND enum fail pump(struct req *r)
 	b->accept = (uint8_t)r->sink->accepts(r);
 	if (r->limit_rate > 0)
 		b->accept &= (uint8_t)~PIECE_PIPE;
-	if (!body_ready(b) && b->length != 0) {
+	if (!body_ready(b)) {
 		f = r->sink->flush(r); /* the head does not wait for a slow body */
 		if (f != FAIL_OK)
 			return f;

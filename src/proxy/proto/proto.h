@@ -51,6 +51,9 @@ struct proto_ops {
 	/* Waits until so many bytes of the body are here (-1: all of it), or until then. FAIL_OK
 	 * also when time is up; otherwise what happened to the server. */
 	MAY_SUSPEND enum fail (*await)(struct exchange *x, int64_t bytes, uint64_t until_ms);
+	/* The response has no body, or one of no bytes: do trailers follow? As long as that is not
+	 * known: `unknown`. NULL: never. */
+	bool (*follows)(const struct exchange *x, bool unknown);
 	/* The body of the response in x->resp, which has one. Tells exchange_complete when all of
 	 * it is here. */
 	struct body *(*body)(struct exchange *x);

@@ -141,6 +141,15 @@ static void http2_fields(struct exchange *x, struct h2_fields *f)
 	}
 }
 
+/* RFC 9113 8.1: trailers may follow a body of no bytes. Of a streamed one it is not known yet. */
+static bool http2_sends_body(const struct exchange *x)
+{
+	if (x->body_kind == SEND_NOTHING)
+		return false;
+	return x->body_length || x->trailers ||
+	       (x->body_kind == SEND_STREAM && x->conf->pass_trailers);
+}
+
 static enum fail http2_send(struct exchange *x, bool *all)
 {
 	struct http2 *h = x->state;
@@ -156,11 +165,12 @@ static enum fail http2_send(struct exchange *x, bool *all)
 	h->st.resp = &x->resp;
 	h->st.method = x->method;
 	h->st.limits = (struct h2_limits){.line_max = max, .total_max = max, .headers_max = 1000};
-	h->st.has_body = x->body_kind != SEND_NOTHING && x->body_length != 0;
+	h->st.has_body = http2_sends_body(x);
 	*all = x->body_kind == SEND_NOTHING || x->body_kind == SEND_MEMORY || !h->st.has_body;
 	if (*all && h->st.has_body) {
 		h->st.piece = (struct piece){.kind = PIECE_MEM, .mem = x->memory};
 		h->st.piece_last = true;
+		h->st.trailers_out = x->trailers;
 	}
 	if (x->upgrade) /* the tunnel will have something to say */
 		h->st.has_body = true;
@@ -204,7 +214,7 @@ static MAY_SUSPEND enum fail http2_send_piece(struct exchange *x, struct piece *
 		return FAIL_OK;
 	st->piece = *p;
 	st->piece_last = p->last;
-	if (p->last && (x->conf->pass_trailers || x->conf->grpc))
+	if (p->last && x->conf->pass_trailers)
 		st->trailers_out = b->trailers;
 	h2_stream_resume(st);
 	h->offered_ms = io_now_ms();
@@ -395,6 +405,13 @@ static const struct body_ops http2_body_ops = {
 	.close = http2_body_close,
 };
 
+static bool http2_follows(const struct exchange *x, bool unknown)
+{
+	const struct http2 *h = x->state;
+
+	return h->st.ended ? h->st.trailers.n > 0 : unknown;
+}
+
 static struct body *http2_body(struct exchange *x)
 {
 	struct http2 *h = x->state;
@@ -454,6 +471,7 @@ const struct proto_ops proto_http2 = {
 	.accepts = http2_accepts,
 	.recv = http2_recv,
 	.await = http2_await,
+	.follows = http2_follows,
 	.body = http2_body,
 	.heard = http2_heard,
 	.unseen = http2_unseen,
