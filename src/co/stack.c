@@ -32,6 +32,8 @@ _Thread_local struct co_stacks {
 	struct list idle;	/* warm ones in front, latest first; cold ones behind */
 	struct list *warm_last; /* the coldest warm one, or the head */
 	unsigned nslots, nidle, nwarm, max;
+	struct timer cool;
+	unsigned spare; /* the fewest warm ones since it was started */
 	bool census;
 	unsigned deepest;
 } co_stacks;
@@ -80,6 +82,34 @@ unsigned co_guard_ceiling(void)
 	return c;
 }
 
+/* Gives the pages of the coldest warm slot back. */
+static void slot_cool(void)
+{
+	struct co_slot *s = CONTAINER_OF(co_stacks.warm_last, struct co_slot, link);
+
+	co_stacks.warm_last = s->link.prev;
+	madvise(s->lo, CO_STACK_SIZE, MADV_DONTNEED);
+	s->warm = false;
+	s->painted = false;
+	co_stacks.nwarm--;
+}
+
+static void cool_later(void)
+{
+	co_stacks.spare = co_stacks.nwarm;
+	timer_start(&co_sched.wheel, &co_stacks.cool, co_sched.now_ms + CO_COOL_MS);
+}
+
+static void stacks_cool(struct timer *t)
+{
+	unsigned n = co_stacks.spare > CO_IDLE_MIN ? co_stacks.spare - CO_IDLE_MIN : 0;
+
+	for (n = MIN_OF(n, (unsigned)CO_COOL_MAX); n; n--)
+		slot_cool();
+	if (co_stacks.nwarm > CO_IDLE_MIN)
+		cool_later();
+}
+
 void co_stacks_init(unsigned max)
 {
 	bool census = co_stacks.census;
@@ -87,6 +117,7 @@ void co_stacks_init(unsigned max)
 	co_stacks = (struct co_stacks){.max = max, .census = census};
 	list_init(&co_stacks.idle);
 	co_stacks.warm_last = &co_stacks.idle;
+	timer_init(&co_stacks.cool, stacks_cool);
 }
 
 static void slab_unmap(struct co_slab *b)
@@ -100,6 +131,7 @@ static void slab_unmap(struct co_slab *b)
 void co_stacks_fini(void)
 {
 	BUG_ON(co_stacks.nidle != co_stacks.nslots);
+	timer_stop(&co_sched.wheel, &co_stacks.cool);
 	while (co_stacks.slabs) {
 		struct co_slab *b = co_stacks.slabs;
 
@@ -217,6 +249,7 @@ struct co_slot *co_slot_take(int *err)
 	co_stacks.nidle--;
 	if (s->warm)
 		co_stacks.nwarm--;
+	co_stacks.spare = MIN_OF(co_stacks.spare, co_stacks.nwarm);
 	s->warm = true;
 	tell_clean(s->lo, CO_STACK_SIZE);
 	if (co_stacks.census && !s->painted) {
@@ -226,22 +259,8 @@ struct co_slot *co_slot_take(int *err)
 	return s;
 }
 
-/* Gives the pages of the coldest warm slot back. */
-static void slot_cool(void)
-{
-	struct co_slot *s = CONTAINER_OF(co_stacks.warm_last, struct co_slot, link);
-
-	co_stacks.warm_last = s->link.prev;
-	madvise(s->lo, CO_STACK_SIZE, MADV_DONTNEED);
-	s->warm = false;
-	s->painted = false;
-	co_stacks.nwarm--;
-}
-
 void co_slot_give(struct co_slot *s)
 {
-	unsigned mark;
-
 	s->co = NULL;
 	tell_clean(s->lo, CO_STACK_SIZE);
 	if (s->painted)
@@ -251,10 +270,8 @@ void co_slot_give(struct co_slot *s)
 		co_stacks.warm_last = &s->link;
 	co_stacks.nidle++;
 	co_stacks.nwarm++;
-	mark = MAX_OF((unsigned)CO_IDLE_MIN, (co_stacks.nslots - co_stacks.nidle) / 4);
-	/* Two at most: the mark falls while stacks come back, and no single return pays for all. */
-	for (int i = 0; i < 2 && co_stacks.nwarm > mark; i++)
-		slot_cool();
+	if (co_stacks.nwarm > CO_IDLE_MIN && !timer_pending(&co_stacks.cool))
+		cool_later();
 }
 
 unsigned co_slots_idle(void)

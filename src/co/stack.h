@@ -1,15 +1,19 @@
 /* Stacks for coroutines: slots of CO_STACK_SIZE bytes above a guard page, per thread.
  *
  * Slots are mapped CO_SLAB_SLOTS at a time and handed out last in, first out, so that the warm ones
- * are reused. Idle ones above a mark (CO_IDLE_MIN, or a quarter of those in use when that is more)
- * give their pages back to the kernel, coldest first; the address space is kept until
- * co_stacks_fini. Internal to co/, and to a debugger: `co` of a slot is the coroutine on it. */
+ * are reused. What nobody has needed for CO_COOL_MS, above CO_IDLE_MIN of them, gives its pages
+ * back to the kernel, coldest first and CO_COOL_MAX at a time; the address space is kept until
+ * co_stacks_fini. Not at once: load swings within milliseconds, and each page that returns costs
+ * two system calls' worth. Internal to co/, and to a debugger: `co` of a slot is the coroutine on
+ * it. */
 #pragma once
 #include <stdbool.h>
 #include "base/list.h"
 
 #define CO_SLAB_SLOTS 32
 #define CO_IDLE_MIN   64
+#define CO_COOL_MS    500
+#define CO_COOL_MAX   512 /* about a millisecond's work */
 
 struct co_slot {
 	struct list link; /* on the idle list */
