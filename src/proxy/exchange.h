@@ -88,10 +88,10 @@ struct exchange {
 	enum grpc_web grpc_web; /* what the client speaks */
 	/* the response */
 	struct http_response resp;
-	bool counted;	   /* the attempt's last numbers are in */
-	bool redirected;   /* another exchange of this request went before: for the next attempt */
-	unsigned interims; /* 1xx answers seen */
-	bool hints;	   /* the one in resp is a 103 for the client */
+	bool counted;	    /* the attempt's last numbers are in */
+	bool redirected;    /* another exchange of this request went before: for the next attempt */
+	unsigned interims;  /* 1xx answers seen */
+	struct hdrs *hints; /* recv has found a 103 for the client: its fields */
 	size_t hints_bytes;
 	struct upstream_log own_log;
 	int64_t tunnelled;     /* bytes of a tunnel from the server */
@@ -172,7 +172,7 @@ int grpc_prepare(struct exchange *x);
 struct span grpc_web_field(struct exchange *x, enum hdr_id id, struct span value);
 /* The answer as a gRPC-Web client wants it. */
 enum fail grpc_web_answer(struct exchange *x);
-/* proxy_response.c: a 103 in x->resp goes to the client. */
+/* proxy_response.c: the 103 of x->hints goes to the client. */
 MAY_SUSPEND enum fail proxy_pass_hints(struct exchange *x);
 /* x->resp to r->resp; what the handler returns. */
 MAY_SUSPEND int proxy_answer(struct exchange *x);

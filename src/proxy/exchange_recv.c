@@ -80,13 +80,13 @@ enum fail exchange_recv(struct exchange *x)
 
 	x->interims = 0;
 	for (;;) {
-		x->hints = false;
+		x->hints = NULL;
 		f = x->proto->recv(x);
 		if (f == FAIL_OK && x->hints)
 			f = proxy_pass_hints(x);
 		if (f != FAIL_OK)
 			return f;
-		if (x->resp.status >= 200 || x->resp.status == 101)
+		if (!x->hints && (x->resp.status >= 200 || x->resp.status == 101))
 			break;
 		if (++x->interims > INTERIM_MAX)
 			return FAIL_UPSTREAM_BAD_HEAD;

@@ -138,15 +138,32 @@ static void stream_ended(struct h2_stream *st)
 	stream_arrived(st);
 }
 
+/* The next head will be written where this one is. */
+static enum fail stream_interim(struct h2_stream *st)
+{
+	struct h2_hint *hint;
+
+	if (++st->interims > H2_INTERIMS_MAX)
+		return FAIL_UPSTREAM_BAD_HEAD;
+	if (st->resp->status != 103)
+		return FAIL_OK;
+	hint = arena_alloc(st->arena, sizeof(*hint));
+	if (!hint)
+		return FAIL_NO_MEMORY;
+	*hint = (struct h2_hint){.headers = st->resp->headers, .bytes = st->resp->head_size};
+	*(st->hints ? st->hints_end : &st->hints) = hint;
+	st->hints_end = &hint->next;
+	return FAIL_OK;
+}
+
 static void stream_head(struct h2_stream *st, bool end)
 {
 	enum fail f = h2_head_end(&st->head, end);
 
 	if (f == FAIL_OK && st->head_done && !end)
 		f = FAIL_UPSTREAM_BAD_HEAD; /* trailers end the stream */
-	if (f == FAIL_OK && !st->head_done && st->resp->status < 200 &&
-	    (end || ++st->interims > H2_INTERIMS_MAX))
-		f = FAIL_UPSTREAM_BAD_HEAD;
+	if (f == FAIL_OK && !st->head_done && st->resp->status < 200)
+		f = stream_interim(st);
 	if (f != FAIL_OK) {
 		stream_refuse(st, f, NGHTTP2_PROTOCOL_ERROR);
 		return;

@@ -17,6 +17,13 @@
 
 struct h2_upconn;
 
+/* A 103 that the stream's reader has not looked at; in the request's arena. */
+struct h2_hint {
+	struct h2_hint *next;
+	struct hdrs headers;
+	size_t bytes;
+};
+
 /* One request and its response on a connection. The struct is the exchange's; it belongs to the
  * connection's list from h2_upconn_take on, until it has ended or h2_stream_leave. */
 struct h2_stream {
@@ -35,9 +42,10 @@ struct h2_stream {
 	struct h2_head head;
 	struct hdrs trailers;
 	unsigned interims;
-	bool head_done;	 /* *resp is complete */
-	bool bodiless;	 /* its status, or a HEAD, says so */
-	bool ended;	 /* and so is the rest */
+	struct h2_hint *hints, **hints_end; /* the oldest first */
+	bool head_done;			    /* *resp is complete */
+	bool bodiless;			    /* its status, or a HEAD, says so */
+	bool ended;			    /* and so is the rest */
 	enum fail fail;	 /* FAIL_OK: well up to now. Otherwise nothing more will come */
 	struct inbuf in; /* body that nobody has taken yet */
 	int64_t arrived; /* bytes of body */

@@ -156,16 +156,16 @@ static enum fail response_field(struct exchange *x, struct hdr *hd, struct respo
 }
 
 /* RFC 9110 7.6.1: what the server's Connection names is for us alone. */
-static void response_nominated(struct exchange *x)
+static void response_nominated(struct hdrs *h)
 {
-	struct span v = hdrs_value(&x->resp.headers, HDR_CONNECTION), el;
+	struct span v = hdrs_value(h, HDR_CONNECTION), el;
 
 	if (!v.n || span_eq_nocase(v, SPAN("keep-alive")) || span_eq_nocase(v, SPAN("close")) ||
 	    span_eq_nocase(v, SPAN("upgrade")))
 		return;
 	while (hdr_list_next(&v, &el))
 		if (!span_eq_nocase(el, SPAN("upgrade")) && !span_eq_nocase(el, SPAN("close")))
-			hdrs_remove_name(&x->resp.headers, el);
+			hdrs_remove_name(h, el);
 }
 
 /* ---- 103 ---- */
@@ -191,9 +191,9 @@ enum fail proxy_pass_hints(struct exchange *x)
 	struct hdrs out;
 	enum fail f;
 
-	response_nominated(x);
+	response_nominated(x->hints);
 	hdrs_init(&out, &x->r->arena);
-	hdrs_each (hd, &x->resp.headers)
+	hdrs_each (hd, x->hints)
 		if (!hint_is_ours(x, hd) && !hdrs_append(&out, hd->id, hd->name, hd->value))
 			return FAIL_NO_MEMORY;
 	/* A client that cannot be written to is noticed when its answer is. */
@@ -382,7 +382,7 @@ int proxy_answer(struct exchange *x)
 	}
 	resp->from_upstream = true;
 	resp->reason = x->resp.reason;
-	response_nominated(x);
+	response_nominated(&x->resp.headers);
 	hdrs_each (hd, &x->resp.headers) {
 		f = response_field(x, hd, &e);
 		if (f != FAIL_OK)

@@ -44,9 +44,9 @@ struct proto_ops {
 					    const struct body *b);
 	/* Pieces that send_piece takes: enum piece_kind bits. */
 	unsigned (*accepts)(const struct exchange *x);
-	/* The next head, interim or final, into x->resp; final ones in memory of the request, and a
-	 * 103 (then x->hints is set) when exchange_passes_hints says so. Also
-	 * returns what stopped the sending task when the answer has not begun. */
+	/* The next head, interim or final, into x->resp, final ones in memory of the request; or
+	 * a 103 when exchange_passes_hints says so: x->hints is set, x->resp says nothing then.
+	 * Also returns what stopped the sending task when the answer has not begun. */
 	MAY_SUSPEND enum fail (*recv)(struct exchange *x);
 	/* Waits until so many bytes of the body are here (-1: all of it), or until then. FAIL_OK
 	 * also when time is up; otherwise what happened to the server. */

@@ -175,7 +175,7 @@ static enum fail http1_keep_hints(struct exchange *x, struct http1 *h, size_t us
 	if (!to)
 		return FAIL_NO_MEMORY;
 	h1_rebase_response(&x->resp, from, to);
-	x->hints = true;
+	x->hints = &x->resp.headers;
 	return FAIL_OK;
 }
 

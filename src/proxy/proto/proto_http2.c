@@ -304,13 +304,26 @@ static bool http2_log_head(struct exchange *x)
 	return copy->v || !h->n;
 }
 
+/* The next 103 that the client wants. */
+static bool http2_hints(struct exchange *x, struct h2_stream *st)
+{
+	while (st->hints && !x->hints) {
+		struct h2_hint *hint = st->hints;
+
+		st->hints = hint->next;
+		if (exchange_passes_hints(x, hint->bytes))
+			x->hints = &hint->headers;
+	}
+	return x->hints;
+}
+
 static MAY_SUSPEND enum fail http2_recv(struct exchange *x)
 {
 	struct http2 *h = x->state;
 	struct h2_stream *st = &h->st;
 	uint64_t since = 0;
 
-	while (!st->head_done) {
+	while (!http2_hints(x, st) && !st->head_done) {
 		bool sending = x->sending && co_child_running(&x->sender);
 		enum fail f;
 
@@ -323,6 +336,8 @@ static MAY_SUSPEND enum fail http2_recv(struct exchange *x)
 		if (f != FAIL_OK)
 			return f;
 	}
+	if (x->hints)
+		return FAIL_OK;
 	x->interims = st->interims;
 	if (x->upgrade && x->resp.status < 300) {
 		enum fail f = http2_switched(x);
