@@ -17,6 +17,7 @@ struct warm_file {
 /* Direct-mapped: of two files with one place the later one wins. */
 struct place {
 	uint64_t hash, used_ms;
+	uint64_t turn;		/* in which the path was last looked at */
 	struct warm_file *file; /* NULL: seen once, not kept */
 };
 
@@ -77,10 +78,13 @@ struct warm_file *warm_file_take(struct span path, struct stat *st)
 
 	if (!w || p->hash != hash || !span_eq(span_make(w->path, w->n), path))
 		return NULL;
-	if (sys->fstatat(AT_FDCWD, path.p, st, 0) < 0 || !is_same(st, &w->st)) {
+	if (p->turn != co_sched.turn &&
+	    (sys->fstatat(AT_FDCWD, path.p, st, 0) < 0 || !is_same(st, &w->st))) {
 		place_empty(p);
 		return NULL;
 	}
+	*st = w->st;
+	p->turn = co_sched.turn;
 	p->used_ms = io_now_ms();
 	w->holders++;
 	return w;
@@ -106,6 +110,7 @@ bool warm_file_offer(struct span path, int fd, const struct stat *st, struct war
 	place_empty(p);
 	p->hash = hash;
 	p->used_ms = io_now_ms();
+	p->turn = co_sched.turn;
 	if (!again || !S_ISREG(st->st_mode))
 		return false;
 	p->file = *out = file_new(path, fd, st);

@@ -1,9 +1,11 @@
 /* Descriptors of files that are asked for again and again, when there is no open_file_cache.
  *
- * Every use looks at the path anew (one stat instead of open, fstat and close): the descriptor is
- * used only when device, inode, size, modification and change time are what they were, so nobody
- * can tell the difference from opening. A file is kept from its second use within WARM_MS on and
- * let go when it was not used for as long; a thread keeps WARM_MAX at most. Regular files only. */
+ * Every turn of the loop looks at the path anew (one stat instead of an open, fstat and close for
+ * each request): the descriptor is used only when device, inode, size, modification and change time
+ * are what they were, so nobody can tell the difference from opening. A turn's requests were there
+ * when it began, and what it has answered nobody can have acted upon yet. A file is kept from its
+ * second use within WARM_MS on and let go when it was not used for as long; a thread keeps WARM_MAX
+ * at most. Regular files only. */
 #pragma once
 #include <stdint.h>
 #include <sys/stat.h>

@@ -13,7 +13,7 @@
 #include "mod/warm_file.h"
 
 static char dir[64], path[128];
-static unsigned opens, closes;
+static unsigned opens, closes, looks;
 static struct sys_ops counting;
 
 static int count_openat(int d, const char *p, int flags, mode_t mode)
@@ -28,6 +28,12 @@ static int count_close(int fd)
 	return sys_linux.close(fd);
 }
 
+static int count_fstatat(int d, const char *p, struct stat *st, int flags)
+{
+	looks++;
+	return sys_linux.fstatat(d, p, st, flags);
+}
+
 static void write_text(const char *to, const char *text)
 {
 	FILE *f = fopen(to, "w");
@@ -38,7 +44,7 @@ static void write_text(const char *to, const char *text)
 }
 
 /* Opens as a request does; the text that is found. err: expected instead. */
-static const char *served(int err)
+static const char *served_in_turn(int err)
 {
 	static char text[64];
 	struct file_ask ask = {.path = span_make(path, strlen(path))};
@@ -56,12 +62,18 @@ static const char *served(int err)
 	return text;
 }
 
+static const char *served(int err)
+{
+	co_sched.turn++;
+	return served_in_turn(err);
+}
+
 static int begin(void **state)
 {
 	sys = &counting;
 	assert_int_equal(io_loop_init(0), 0);
 	write_text(path, "first");
-	opens = closes = 0;
+	opens = closes = looks = 0;
 	return 0;
 }
 
@@ -81,6 +93,23 @@ static void kept_from_the_second_use(void **state)
 	assert_int_equal(closes, 1);
 	warm_files_clear();
 	assert_int_equal(closes, 2);
+}
+
+static void one_look_a_turn(void **state)
+{
+	served(0);
+	served(0);
+	looks = 0;
+	for (int i = 0; i < 5; i++)
+		assert_string_equal(served_in_turn(0), "first");
+	assert_int_equal(looks, 0); /* opened in this turn */
+	for (int i = 0; i < 5; i++) {
+		served(0);
+		assert_string_equal(served_in_turn(0), "first");
+		assert_int_equal(looks, i + 1);
+	}
+	write_text(path, "grown up");
+	assert_string_equal(served(0), "grown up");
 }
 
 static void every_change_is_seen(void **state)
@@ -151,6 +180,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(kept_from_the_second_use, begin, end),
+		cmocka_unit_test_setup_teardown(one_look_a_turn, begin, end),
 		cmocka_unit_test_setup_teardown(every_change_is_seen, begin, end),
 		cmocka_unit_test_setup_teardown(held_while_it_goes, begin, end),
 		cmocka_unit_test_setup_teardown(let_go_when_idle, begin, end),
@@ -164,6 +194,7 @@ int main(void)
 	counting = sys_linux;
 	counting.openat = count_openat;
 	counting.close = count_close;
+	counting.fstatat = count_fstatat;
 	rc = cmocka_run_group_tests(tests, NULL, NULL);
 	rmdir(dir);
 	return rc;
