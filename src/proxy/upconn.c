@@ -297,6 +297,7 @@ static enum fail fail_of_connect(int err)
 	case -ENFILE:
 		return FAIL_NO_DESCRIPTORS;
 	case -ENOMEM:
+	case -ENOBUFS:
 		return FAIL_NO_MEMORY;
 	default:
 		return FAIL_UPSTREAM_CONNECT;
