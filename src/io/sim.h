@@ -51,8 +51,11 @@ struct sim_options {
 		latency_max_us; /* of a segment, drawn for each connection and segment */
 	unsigned sndbuf_min,
 		sndbuf_max; /* bytes of a socket's buffers, drawn for each connection */
-	bool trace;	    /* every event to stderr as it happens */
-	uint64_t epoch_s;   /* the wall clock at the start; 0: a day in 2025 */
+	/* Of the threads that sleep on a listener (EPOLLEXCLUSIVE) always the first one wakes, as
+	 * with Linux, not each in its turn. */
+	bool wakes_first;
+	bool trace;	  /* every event to stderr as it happens */
+	uint64_t epoch_s; /* the wall clock at the start; 0: a day in 2025 */
 };
 
 void sim_start(const struct sim_options *o);
@@ -64,6 +67,9 @@ void sim_reseed(uint64_t seed);
 void sim_libraries_follow(bool world);
 /* Faults may change while the world runs (a world that calms down before its end, say). */
 void sim_set_faults(const struct sim_faults *f);
+/* From now on the worker may have so many descriptors at once (0: any number); one more is refused
+ * with err, EMFILE or ENFILE. */
+void sim_limit_fds(unsigned max, int err);
 /* Forgets everything; `sys` is &sys_linux again. Returns how many descriptors the worker had left
  * open (epoll, eventfds, pipes, files, sockets); each is described through sim_note. */
 unsigned sim_stop(void);

@@ -88,6 +88,20 @@ void sim_iov_append(struct sim_bytes *b, const struct iovec *iov, int niov, size
 
 static struct sim_desc **table;	       /* by fd - SIM_FD_FIRST */
 static unsigned ntable, nopen, lowest; /* below lowest all are taken */
+static unsigned limit;
+static int limit_err;
+
+void sim_limit_fds(unsigned max, int err)
+{
+	SIM_LOG("no more than %ld descriptors", max);
+	limit = max;
+	limit_err = err;
+}
+
+int sim_fd_room(void)
+{
+	return limit && nopen >= limit ? -limit_err : 0;
+}
 
 int sim_fd_open(struct sim_desc *d, const struct sim_kind *kind)
 {
@@ -98,6 +112,10 @@ int sim_fd_open(struct sim_desc *d, const struct sim_kind *kind)
 	if (sim_chance(sim.o.faults.emfile)) {
 		SIM_LOG("fault: no descriptor left");
 		return sim_draw(2) ? -EMFILE : -ENFILE;
+	}
+	if (sim_fd_room() < 0) {
+		SIM_LOG("limit: no descriptor left, %ld are open", nopen);
+		return -limit_err;
 	}
 	while (i < ntable && table[i])
 		i++;
@@ -173,6 +191,8 @@ void sim_desc_edge(struct sim_desc *d, unsigned mask)
 		if (!(i->events & EPOLLEXCLUSIVE) || !sim_thread_sleeping(i->ep))
 			continue;
 		/* One sleeper is enough; the next call begins with another. */
+		if (sim.o.wakes_first)
+			break;
 		list_del(&i->of_desc);
 		list_push(&d->watchers, &i->of_desc);
 		break;
@@ -226,7 +246,7 @@ void sim_fd_free(void)
 		later_free(CONTAINER_OF(laters.next, struct later, link));
 	mem_plain_free(table);
 	table = NULL;
-	ntable = nopen = lowest = 0;
+	ntable = nopen = lowest = limit = 0;
 }
 
 /* ---- calls ---- */

@@ -107,7 +107,9 @@ struct sim_desc {
 extern const struct sim_kind sim_kind_sock, sim_kind_epoll, sim_kind_eventfd, sim_kind_pipe_r,
 	sim_kind_pipe_w, sim_kind_file;
 
-/* A new descriptor (lowest free number), or -EMFILE by fault (then d is untouched). */
+/* 0, or -errno: there is no room for another one under sim_limit_fds. */
+int sim_fd_room(void);
+/* A new descriptor (lowest free number), or -EMFILE, -ENFILE by fault or limit. */
 int sim_fd_open(struct sim_desc *d, const struct sim_kind *kind);
 /* NULL when fd is negative. A number that is not open breaks the world: the worker uses a closed
  * descriptor. */

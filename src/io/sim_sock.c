@@ -148,6 +148,8 @@ int sim_accept(int fd, struct sockaddr *sa, socklen_t *len)
 		return -EBADF;
 	if (!s->lis)
 		return -EINVAL;
+	if (sim_fd_room() < 0) /* Linux makes the socket before it looks whether one waits */
+		return sim_fd_room();
 	if (!s->lis->npending)
 		return -EAGAIN;
 	if (sim_chance(sim.o.faults.enobufs))

@@ -54,6 +54,9 @@ const struct scenario *const scenarios[] = {
 	&scenario_abuse,
 	&scenario_end,
 	&scenario_linger,
+	&scenario_burst,
+	&scenario_crowd,
+	&scenario_dry,
 	NULL
 };
 /* clang-format on */

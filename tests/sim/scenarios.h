@@ -14,3 +14,5 @@ extern const struct scenario scenario_plain, scenario_continue, scenario_upgrade
 extern const struct scenario scenario_part, scenario_pieces;
 /* when something goes on longer than it should */
 extern const struct scenario scenario_linger;
+/* many at once */
+extern const struct scenario scenario_burst, scenario_crowd, scenario_dry;

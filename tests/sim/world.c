@@ -300,6 +300,20 @@ void world_reload_at(uint64_t after_us)
 	order_at(after_us, load_start);
 }
 
+static void faults_end(void)
+{
+	faults = (struct sim_faults){0};
+	set_faults(&faults);
+	sim_limit_fds(0, 0);
+	world.destructive = false;
+	sim_note("faults have ended");
+}
+
+void world_faults_end_at(uint64_t after_us)
+{
+	order_at(after_us, faults_end);
+}
+
 static void reopen_one(const char *path, int fd)
 {
 	int r = sim_reopen_log(fd, path);

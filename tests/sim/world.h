@@ -43,6 +43,9 @@ void world_start(void);
 /* At a time after it serves: a reload, the logs opened again (the old file moved away). */
 void world_reload_at(uint64_t after_us);
 void world_reopen_at(uint64_t after_us);
+/* Then all faults end, and what runs out is there again: requests that begin later, and were not
+ * excused, are as sure as in a world without any. */
+void world_faults_end_at(uint64_t after_us);
 /* fn on thread 0, as a message. */
 void world_post(void (*fn)(void));
 /* Until the end; checks everything. */
