@@ -1,4 +1,5 @@
 /* Words to values, by nginx's rules. */
+#include "base/mutant.h"
 #include "conf/conf.h"
 #include "conf/problem.h"
 
@@ -116,7 +117,7 @@ static bool parse_time(struct span s, int64_t per_second, int64_t *out)
 		if (!u)
 			return false;
 		if (u->letter == 'm' && i + 1 < s.n && s.p[i + 1] == 's') {
-			if (!is_ms || step >= STEP_MSEC)
+			if (!is_ms || step >= STEP_MSEC || MUTANT(no_ms))
 				return false;
 			step = STEP_MSEC;
 			scale = 1;

@@ -1,3 +1,4 @@
+#include "base/mutant.h"
 #include "base/bug.h"
 #include "http/framing.h"
 #include "http/uri.h"
@@ -210,7 +211,7 @@ enum fail framing_of_request(struct http_request *req)
 	if (g.lengths && !length_parse(&g, &req->content_length))
 		return FAIL_BAD_CONTENT_LENGTH;
 	if (g.codings) {
-		if (req->version < HTTP_11 || g.lengths)
+		if (req->version < HTTP_11 || (g.lengths && !MUTANT(length_beside_chunks)))
 			return FAIL_BAD_TRANSFER_ENCODING;
 		f = coding_check(&g);
 		if (f)

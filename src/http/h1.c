@@ -1,5 +1,6 @@
 /* Heads in. One struct head is one call of a parser: each step takes a piece of the unfinished line
  * off the buffer and leaves in the parser what the next step, or the next call, needs to go on. */
+#include "base/mutant.h"
 #include "http/framing.h"
 #include "http/h1.h"
 #include "http/scan.h"
@@ -162,7 +163,8 @@ static int take_version(struct head *x, const char *s, const char *stop, enum ht
 		if (form[i] == '0' ? !digit : s[i] != form[i])
 			return refuse(x, FAIL_BAD_REQUEST_LINE);
 		if (i == 5 && s[i] != '1')
-			return refuse(x, s[i] == '0' ? FAIL_BAD_REQUEST_LINE : FAIL_BAD_VERSION);
+			return refuse(x, s[i] == '0' || MUTANT(odd_status) ? FAIL_BAD_REQUEST_LINE
+									   : FAIL_BAD_VERSION);
 	}
 	if (n < VERSION_LEN)
 		return (size_t)(stop - x->buf) - x->p->line > x->lim->line_max ? too_large(x)

@@ -177,6 +177,6 @@ int sim_open_log(const char *path);
  * the world moved the old file away with sim_file_rename). 0 or -errno. */
 int sim_reopen_log(int fd, const char *path);
 int sim_file_rename(const char *from, const char *to);
-int sim_open_listener(const struct sockaddr *sa, socklen_t len, int backlog);
+int sim_open_listener(const struct sockaddr *sa, socklen_t len, int backlog, bool reuseport);
 size_t sim_disk_bytes(void); /* in files that are open or linked */
 unsigned sim_fds_open(void); /* of the worker */

@@ -212,7 +212,7 @@ static void test_actor_gone(void **state)
 
 static int listen_here(int backlog)
 {
-	int fd = sim_open_listener((void *)&at, sizeof(at), backlog);
+	int fd = sim_open_listener((void *)&at, sizeof(at), backlog, true);
 
 	assert_true(fd >= 0);
 	return fd;

@@ -167,7 +167,7 @@ int sim_accept(int fd, struct sockaddr *sa, socklen_t *len)
 	return sim_addr_give(&e->remote, sa, len) < 0 ? -EINVAL : got;
 }
 
-int sim_open_listener(const struct sockaddr *sa, socklen_t len, int backlog)
+int sim_open_listener(const struct sockaddr *sa, socklen_t len, int backlog, bool reuseport)
 {
 	int none = 0, fd, r;
 	struct sim_faults keep = sim.o.faults;
@@ -175,7 +175,7 @@ int sim_open_listener(const struct sockaddr *sa, socklen_t len, int backlog)
 	/* What the master opened: not the worker's trouble. */
 	sim.o.faults = (struct sim_faults){0};
 	fd = sim_socket(sa->sa_family, SOCK_STREAM, none);
-	sock_get(fd, "listen")->reuseport = true;
+	sock_get(fd, "listen")->reuseport = reuseport;
 	r = sim_bind(fd, sa, len);
 	if (r == 0)
 		r = sim_sock_listen(fd, backlog);

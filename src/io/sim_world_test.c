@@ -218,7 +218,7 @@ static uint64_t world(uint64_t seed, unsigned n, const struct sim_faults *f)
 	sim_start(&o);
 	nthreads = n;
 	left = CLIENTS;
-	listen_fd = sim_open_listener((const void *)&at, sizeof(at), 100);
+	listen_fd = sim_open_listener((const void *)&at, sizeof(at), 100, false);
 	memset(clients, 0, sizeof(clients));
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		clients[i].start.run = client_start;

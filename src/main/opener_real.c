@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/mutant.h"
 #include "base/log.h"
 #include "main/opener_real.h"
 #include "main/opener_replay.h"
@@ -299,7 +300,7 @@ int opener_served(const struct listen_spec *spec, unsigned index)
 {
 	struct listener *l = listener_find(spec->name, spec->type);
 
-	return l && index < l->nfds ? l->fds[index] : -1;
+	return l && index < l->nfds && !MUTANT(opened_twice) ? l->fds[index] : -1;
 }
 
 static int real_listen(struct opener *op, const struct listen_spec *spec, unsigned index)

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <pthread.h>
+#include "base/mutant.h"
 #include "base/log.h"
 #include "base/pool.h"
 #include "net/listener.h"
@@ -116,7 +117,7 @@ static bool full(void)
 {
 	unsigned max = atomic_load(&ceiling);
 
-	return max && net_conn_total() >= max;
+	return max && net_conn_total() >= max && !MUTANT(no_full_house);
 }
 
 void net_conn_ceiling(unsigned max)
@@ -281,6 +282,8 @@ static unsigned spread(unsigned me)
 			best = i;
 		}
 	}
+	if (MUTANT(own_accepts))
+		return me;
 	return mine > least + SPREAD_SLACK + least / 8 ? best : me;
 }
 
@@ -317,6 +320,8 @@ static void accept_failed(struct joined *j, int err)
 		error_logged_ms = now;
 		log_msg(NULL, LOG_CRIT, -err, "accept4() failed");
 	}
+	if (MUTANT(eager_accept))
+		return;
 	if (err == -EMFILE || err == -ENFILE || err == -ENOBUFS || err == -ENOMEM) {
 		iofd_unregister(&j->io);
 		timer_start(&co_sched.wheel, &j->pause, now + PAUSE_MS);

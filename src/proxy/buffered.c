@@ -451,6 +451,8 @@ static void buffered_close(struct body *body)
 		block_free(b, k);
 	if (b->fd >= 0 && !MUTANT(leaked_descriptor))
 		sys->close(b->fd);
+	if (b->fd >= 0 && MUTANT(closed_twice))
+		sys->close(b->fd);
 	b->fd = -1;
 	mem_free(b->copy);
 	mem_free(b->read_copy);

@@ -33,6 +33,8 @@ bool tries_again(const struct tries_state *s, unsigned bit)
 {
 	if (s->bytes_out && tries_method_is_unsafe(s->method) && !MUTANT(retry_post))
 		bit |= NEXT_NON_IDEMPOTENT;
-	return s->tries_left > 0 && !s->unrepeatable && !s->timeout &&
+	if (MUTANT(retry_any))
+		bit &= NEXT_NON_IDEMPOTENT;
+	return (s->tries_left > 0 || MUTANT(retry_on)) && !s->unrepeatable && !s->timeout &&
 	       !(s->next_upstream & NEXT_OFF) && (s->next_upstream & bit) == bit;
 }

@@ -221,7 +221,7 @@ static int on_frame_recv(nghttp2_session *s, const nghttp2_frame *frame, void *a
 	if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK))
 		on_settings(c);
 	if (frame->hd.type == NGHTTP2_GOAWAY) {
-		c->draining = !MUTANT(deaf_to_goaway);
+		c->draining = true;
 		c->http1 = frame->goaway.error_code == NGHTTP2_HTTP_1_1_REQUIRED;
 	}
 	if (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) {
@@ -495,7 +495,7 @@ enum fail h2_stream_open(struct h2_stream *st, const struct h2_fields *f)
 	if (id == NGHTTP2_ERR_NOMEM)
 		return FAIL_NO_MEMORY;
 	if (id < 0) {
-		c->draining = !MUTANT(deaf_to_goaway);
+		c->draining = true;
 		return h2_refused(c);
 	}
 	st->id = id;

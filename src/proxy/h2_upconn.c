@@ -217,8 +217,11 @@ static bool h2_upconn_feed(void *arg, const uint8_t *p, size_t n, size_t seen)
 	bool whole;
 	ssize_t rc;
 
-	while (seen < n)
+	while (seen < n) {
 		seen += h2_frames_next(&c->frames, p + seen, n - seen, &whole);
+		if (MUTANT(deaf_to_goaway) && whole && c->frames.type == NGHTTP2_GOAWAY)
+			((uint8_t *)(uintptr_t)p)[seen - H2_FRAME_HEAD + 3] = 0xfa; /* no type */
+	}
 	rc = n > c->frames.have ? nghttp2_session_mem_recv(c->session, p, n - c->frames.have) : 0;
 	if (rc >= 0)
 		return true;
@@ -451,7 +454,7 @@ static bool h2_upconn_has_room(const struct h2_upconn *c)
 	return !c->draining && !c->deaf && !c->silent && c->broken == FAIL_OK &&
 	       c->nstreams < h2_upconn_limit(c) && c->u->requests < c->keepalive_requests &&
 	       io_now_ms() - c->u->opened_ms <= c->keepalive_time_ms &&
-	       (nghttp2_session_check_request_allowed(c->session) || MUTANT(deaf_to_goaway));
+	       nghttp2_session_check_request_allowed(c->session);
 }
 
 static struct h2_upconn *h2_upconn_find(const struct peer *peer, uint64_t identity)

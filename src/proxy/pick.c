@@ -201,6 +201,7 @@ void pick_end(struct pick *p, bool failed)
 		p->tries_left = 0;
 	/* Last: without an attempt on it a peer that its name has no more may be freed. */
 	BUG_ON(atomic_fetch_sub(&peer->active, !MUTANT(peer_counter) || !failed) == 0);
+	BUG_ON(MUTANT(counted_twice) && failed && atomic_fetch_sub(&peer->active, 1) == 0);
 	if (suspended && p->req)
 		req_log(p->req, LOG_WARN, 0, "upstream server temporarily disabled");
 }

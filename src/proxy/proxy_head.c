@@ -1,6 +1,7 @@
 /* The request head as the server gets it. What can be known is worked out once per location:
  * constant fields lie ready as one run of bytes, and which of the client's fields are not passed is
  * a bitmap. */
+#include "base/mutant.h"
 #include "proxy/exchange.h"
 
 /* A field with variables; before it a run of bytes that is always the same. */
@@ -134,7 +135,8 @@ int proxy_head_done(struct conf_call *c, struct proxy_conf *conf)
 	    !head_text(c, &h->fields[h->n - 1], SPAN("Connection"), SPAN("close")))
 		return conf_error(c, 0, "out of memory");
 	for (size_t i = 0; i < ARRAY_LEN(hop_ids); i++)
-		h->skip[hop_ids[i] / 64] |= (uint64_t)1 << (hop_ids[i] % 64);
+		if (!MUTANT(passed_expect) || hop_ids[i] != HDR_EXPECT)
+			h->skip[hop_ids[i] / 64] |= (uint64_t)1 << (hop_ids[i] % 64);
 	for (size_t i = 0; i < h->n; i++) {
 		h->constant += h->fields[i].before.n + h->fields[i].name.n;
 		if (h->fields[i].kind == FIELD_UPGRADE)
@@ -277,6 +279,8 @@ static char *head_framing(struct exchange *x, char *at)
 
 	if (!length)
 		return at;
+	if (MUTANT(two_framings) && x->body_kind == SEND_STREAM && x->body_length < 0)
+		at = mempcpy(at, "Content-Length: 5\r\n", 19);
 	if (x->body_kind == SEND_STREAM && x->body_length < 0)
 		return mempcpy(at, "Transfer-Encoding: chunked\r\n", 28);
 	at = mempcpy(at, "Content-Length: ", 16);

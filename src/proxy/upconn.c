@@ -51,6 +51,9 @@ static bool table_reach(void ***table, unsigned *n, unsigned id)
 
 static struct list *idle_of_peer(const struct peer *p)
 {
+	for (unsigned i = 0; MUTANT(any_peer) && i < pool.npeers; i++)
+		if (pool.peers[i] && !list_empty(pool.peers[i]))
+			return pool.peers[i];
 	return p->id < pool.npeers ? pool.peers[p->id] : NULL;
 }
 
@@ -88,7 +91,10 @@ static void upconn_free(struct upconn *u)
 void upconn_drop(struct upconn *u)
 {
 	BUG_ON(u->idle);
-	stream_close(&u->stream);
+	if (MUTANT(lost_connection) && u->stream.io.fd >= 0)
+		iofd_unregister(&u->stream.io);
+	else
+		stream_close(&u->stream);
 	inbuf_free(&u->in);
 	upconn_free(u);
 }
@@ -193,7 +199,7 @@ static struct upconn *pool_take(const struct peer *peer, uint64_t identity)
 	list_each (l, idle) {
 		struct upconn *u = CONTAINER_OF(l, struct upconn, link);
 
-		if (u->identity == identity) {
+		if (u->identity == identity || MUTANT(any_identity)) {
 			unpark(u);
 			return u;
 		}
@@ -268,6 +274,8 @@ static int socket_open(struct pick *p, const struct upconn_want *w)
 		return fd;
 	if (addr->sa.sa_family != AF_UNIX)
 		set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	if (MUTANT(odd_option))
+		set_int(fd, IPPROTO_TCP, TCP_MAXSEG, 1000);
 	if (w->keepalive_socket)
 		set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 	if (w->rcvbuf)

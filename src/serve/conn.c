@@ -168,7 +168,7 @@ void conn_close(struct conn *c, bool reset)
 	slab_give(&conns.slab, c);
 	conns.count--;
 	net_conn_closed();
-	if (conns.draining && conns.count == 0 && conns_empty)
+	if (conns.draining && conns.count == 0 && conns_empty && !MUTANT(never_ends))
 		conns_empty();
 }
 
@@ -427,7 +427,8 @@ static struct tls_ctx *conn_pick_tls(void *arg, struct span sni)
 	struct server *s = server_of_sni(p->port, sni);
 
 	/* Its context may be another port's too. */
-	p->picker->not_alpn = server_speaks_h2(p->port, s) ? SPAN("") : SPAN("h2");
+	p->picker->not_alpn =
+		server_speaks_h2(p->port, s) && !MUTANT(lost_alpn) ? SPAN("") : SPAN("h2");
 	return s->cert_names ? conn_named_tls(p, s, sni) : s->tls;
 }
 
@@ -640,7 +641,7 @@ void conns_abort(void)
 	struct list *l, *tmp;
 
 	conns_init();
-	conns.aborted = true;
+	conns.aborted = !MUTANT(outlives_end);
 	tunnels_abort();
 	list_each_safe (l, tmp, &conns.all) {
 		struct conn *c = CONTAINER_OF(l, struct conn, link);

@@ -1,5 +1,6 @@
 /* The HTTP/1 codec on the client side: reads one request, lets it be served, and decides what
  * becomes of the connection. The sink writes answers. */
+#include "base/mutant.h"
 #include <errno.h>
 #include <netinet/tcp.h>
 #include "base/pool.h"
@@ -81,7 +82,8 @@ static void client_body_start(struct h1_client *h, struct conn *c)
 	b->body = (struct body){
 		.ops = &client_body_ops, .length = b->h1.body.length, .accept = PIECE_MEM};
 	b->req = r;
-	b->expect_continue = r->in.expect_continue && r->in.version >= HTTP_11;
+	b->expect_continue =
+		(r->in.expect_continue || MUTANT(unasked_continue)) && r->in.version >= HTTP_11;
 	r->body = &b->body;
 	h->has_body = true;
 }

@@ -1,4 +1,5 @@
 /* A connection that speaks HTTP/2: input, output, time-outs and the end. */
+#include "base/mutant.h"
 #include "serve/h2_conn.h"
 #include <errno.h>
 #include <stdatomic.h>
@@ -276,6 +277,10 @@ void h2_conn_leave(struct h2_conn *h)
 	if (h->phase != H2_OPEN)
 		return;
 	h2_conn_touch(h);
+	if (MUTANT(silent_end)) {
+		h2_conn_die(h);
+		return;
+	}
 	h->phase = H2_NOTICED;
 	h->leave_ms = io_now_ms() + LEAVE_GRACE;
 	nghttp2_submit_shutdown_notice(h->session);
@@ -291,7 +296,8 @@ static void h2_conn_last_call(struct h2_conn *h)
 	h->phase = H2_LEAVING;
 	h2_conn_touch(h);
 	h2_conn_check(h, nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
-					       nghttp2_session_get_last_proc_stream_id(h->session),
+					       nghttp2_session_get_last_proc_stream_id(h->session) -
+						       2 * MUTANT(forgetful_goaway),
 					       NGHTTP2_NO_ERROR, NULL, 0));
 }
 
@@ -439,7 +445,8 @@ static bool feed_part(struct h2_conn *h, const uint8_t *p, size_t n)
 {
 	ssize_t used;
 
-	h2_check_part(h);
+	if (!MUTANT(settings_at_once))
+		h2_check_part(h);
 	used = n ? nghttp2_session_mem_recv(h->session, p, n) : 0;
 	if (used < 0)
 		feed_failed(h, used);

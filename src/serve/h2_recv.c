@@ -18,7 +18,7 @@ bool h2_glitch(struct h2_conn *h, unsigned n)
 
 	h->glitches -= (uint32_t)MIN_OF(forgiven, (uint64_t)h->glitches);
 	h->glitch_ms += forgiven * GLITCH_DECAY_MS;
-	h->glitches += n;
+	h->glitches += MUTANT(free_glitches) ? 0 : n;
 	if (!h->max_glitches || h->glitches <= h->max_glitches)
 		return false;
 	h->error = NGHTTP2_ENHANCE_YOUR_CALM;

@@ -1,3 +1,4 @@
+#include "base/mutant.h"
 #include "serve/serve.h"
 #include <string.h>
 #include "conf/opener.h"
@@ -133,7 +134,7 @@ void serve_switch(struct snapshot *s)
 void serve_flush_logs(void)
 {
 	for (const struct http_module *const *m = http_modules; *m; m++)
-		if ((*m)->flush_logs)
+		if ((*m)->flush_logs && !MUTANT(unflushed_logs))
 			(*m)->flush_logs();
 }
 

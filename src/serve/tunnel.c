@@ -1,3 +1,4 @@
+#include "base/mutant.h"
 #include "serve/tunnel.h"
 #include <errno.h>
 #include "http/fail.h"
@@ -87,10 +88,14 @@ static int side_flush(struct tunnel_side *from, struct tunnel_side *to)
 	while (inbuf_len(&from->in)) {
 		ssize_t n = to->ops->send(to, inbuf_span(&from->in));
 
+		if (MUTANT(busy_wait) && n == -EAGAIN)
+			continue;
 		if (n == -EAGAIN || n == 0)
 			return 0;
 		if (n < 0)
 			return (int)n;
+		if (MUTANT(dropped_tunnel_byte) && (size_t)n < inbuf_len(&from->in))
+			n++;
 		from->moved += (uint64_t)n;
 		inbuf_take(&from->in, (size_t)n);
 	}

@@ -329,6 +329,7 @@ void ask_check_end(struct ask *a, bool whole)
 	const struct ask_try *t = a->seen_try >= 0 ? &a->tries[a->seen_try] : NULL;
 
 	a->ended = true;
+	a->ended_us = sim_now_us();
 	a->got_whole = whole;
 	if (whole && !a->own && t && a->kind == ASK_PROXIED)
 		check_trailers(a, t);
@@ -455,6 +456,19 @@ void asks_check_log(struct span text, bool may_lack_lines)
 	for (unsigned i = 0; i < nasks && !may_lack_lines; i++)
 		if (!asks[i]->lines && (asks[i]->got_status || asks[i]->ntries))
 			sim_broken("log", "request %u has no line", asks[i]->id);
+}
+
+void asks_check_rotated(uint64_t at_us)
+{
+	for (unsigned i = 0; i < nasks; i++) {
+		const struct ask *a = asks[i];
+
+		/* The end of others is not what the client sees. */
+		if (a->got_whole && !a->lines && !a->muxed && !ask_is_tunnel(a) && a->upload <= 0 &&
+		    a->ended_us + 1000 + world.slack_us < at_us)
+			sim_broken("reopen", "request %u has no line in the log of its time",
+				   a->id);
+	}
 }
 
 void asks_check_all(void)

@@ -74,7 +74,8 @@ struct ask {
 	bool got_whole, got_chunked, got_trailers;
 	bool early; /* a server answered before it had read the request: the connection may end with
 		       that */
-	uint64_t sent_us; /* its last byte left the client */
+	uint64_t sent_us;  /* its last byte left the client */
+	uint64_t ended_us; /* the last one of its answer came */
 	/* the log */
 	unsigned lines;
 	int64_t log_ms;
@@ -122,6 +123,8 @@ void ask_lost(struct ask *a, const char *how);
 /* ---- the end ---- */
 
 void asks_check_log(struct span text, bool may_lack_lines);
+/* The log was opened again then: what had ended before must have its line. */
+void asks_check_rotated(uint64_t at_us);
 void asks_check_all(void);
 struct ask_counts {
 	unsigned asked, whole, own, lost, excused, tries;

@@ -4,6 +4,7 @@
 #include "ask.h"
 #include "feed.h"
 #include "link.h"
+#include "malformed.h"
 #include "world.h"
 
 #define CLIENT_ASKS 8
@@ -39,7 +40,7 @@ struct client {
 	enum doom doom;
 	int64_t doom_sent, doom_read; /* bytes after which; -1: no */
 	uint64_t doom_us;	      /* time after which; 0: no */
-	const char *raw;	      /* sent as it is in place of requests: must be refused */
+	const struct malformed *raw;  /* sent as it is in place of requests: must be refused */
 	bool silent;	  /* sends nothing (more): a time-out of the worker must end it */
 	uint64_t stop_at; /* silent: bytes of all it sends before */
 	/* internal */

@@ -41,14 +41,17 @@ struct hserver {
 	struct text out;
 	size_t out_at;
 	bool dead, in_session, leaving, reset;
-	int32_t last; /* that a GOAWAY lets in; -1: none was sent */
-	bool doomed;  /* to be closed when nghttp2 has returned */
+	int32_t last;	    /* that a GOAWAY lets in; -1: none was sent */
+	int32_t newest;	    /* stream that has begun */
+	bool probed, heard; /* a PING followed the GOAWAY; it was answered */
+	bool doomed;	    /* to be closed when nghttp2 has returned */
 	struct hserver_timer leave_timer;
 };
 
 static struct hserver *hservers;
 static const enum hact *hscript;
 static unsigned nhscript;
+static bool hprobes;
 
 #define HSERVER_OF_TIMER(tp) CONTAINER_OF(tp, struct hserver_timer, t)->c
 #define HSTREAM_OF_TIMER(tp) CONTAINER_OF(tp, struct hserver_timer, t)->s
@@ -61,6 +64,11 @@ void hserver_script(const enum hact *acts, unsigned n)
 {
 	hscript = acts;
 	nhscript = n;
+}
+
+void hservers_probe(void)
+{
+	hprobes = true;
 }
 
 unsigned hservers_connected(unsigned *streams)
@@ -421,6 +429,36 @@ static enum hact hstream_draw(struct hstream *s)
 	return sim_chance(5500) ? HACT_ANSWER : (enum hact)sim_draw(HACT_HONEST_END);
 }
 
+/* ---- GOAWAY ---- */
+
+/* A PING follows the first one. Who has answered that knows that no stream may begin any more (RFC
+ * 9113 6.8), and says nothing later that it had made before. */
+static int hserver_on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+	struct hserver *c = arg;
+
+	if (frame->hd.type != NGHTTP2_GOAWAY || !hprobes || c->probed)
+		return 0;
+	c->probed = true;
+	nghttp2_submit_ping(session, NGHTTP2_FLAG_NONE, NULL);
+	return 0;
+}
+
+static int hserver_on_frame_head(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
+{
+	struct hserver *c = arg;
+
+	if (hd->type == NGHTTP2_PING && (hd->flags & NGHTTP2_FLAG_ACK))
+		c->heard = true;
+	if (hd->type != NGHTTP2_HEADERS || hd->stream_id <= c->newest)
+		return 0;
+	if (c->heard)
+		sim_broken("goaway", "server %u.%u: stream %d begins behind a GOAWAY that was read",
+			   c->group, c->server, hd->stream_id);
+	c->newest = hd->stream_id;
+	return 0;
+}
+
 static int hserver_on_begin(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
 	struct hserver *c = arg;
@@ -719,6 +757,8 @@ static void hserver_session(struct hserver *c)
 
 	BUG_ON(nghttp2_session_callbacks_new(&cb) != 0 || nghttp2_option_new(&o) != 0);
 	nghttp2_session_callbacks_set_on_begin_headers_callback(cb, hserver_on_begin);
+	nghttp2_session_callbacks_set_on_begin_frame_callback(cb, hserver_on_frame_head);
+	nghttp2_session_callbacks_set_on_frame_send_callback(cb, hserver_on_sent);
 	nghttp2_session_callbacks_set_on_header_callback(cb, hserver_on_header);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, hserver_on_frame);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, hserver_on_data);

@@ -39,6 +39,8 @@ struct link;
 void hserver_accepted(unsigned group, unsigned server, struct link *l);
 /* What the next requests get instead of a drawn act. For scenarios. */
 void hserver_script(const enum hact *acts, unsigned n);
+/* From now on a PING follows each GOAWAY, which tells when no stream may begin any more. */
+void hservers_probe(void);
 /* Connections, and streams that these have had. */
 unsigned hservers_connected(unsigned *streams);
 void hservers_close(void);

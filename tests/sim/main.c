@@ -32,8 +32,10 @@ static const char usage[] =
 	"  --twice           one world twice: both must have the same fingerprint\n"
 	"  --list            names of scenarios\n"
 	"  --mutant NAME     with a deliberate defect (only when built with -Dmutants=true)\n"
-	"  --mutants         each defect in turn, until it is found; --worlds is the most for "
-	"each\n"
+	"  --mutants         each defect in turn (or that of --mutant), until the invariant finds "
+	"it "
+	"of which\n"
+	"                    mutant.def says so; --worlds is the most for each\n"
 	"  --quiet           only the sum\n";
 
 static const struct {
@@ -220,10 +222,10 @@ int main(int argc, char **argv)
 	modules_init();
 	if (opt.twice)
 		return run_twice();
+	if (opt.mutants)
+		return mutants_run(opt.mutant, (unsigned)opt.jobs, opt.first ? opt.first : 1,
+				   (unsigned)opt.worlds);
 	if (opt.mutant && !mutant_choose(opt.mutant))
 		return 2;
-	if (opt.mutants)
-		return mutants_run((unsigned)opt.jobs, opt.first ? opt.first : 1,
-				   (unsigned)opt.worlds);
 	return opt.one ? run_one() : run_many();
 }

@@ -5,5 +5,6 @@
 
 /* False: there is none of that name, or the build has none; told. */
 bool mutant_choose(const char *name);
-/* Each in turn, at most so many worlds from that seed on; prints a table. The exit code. */
-int mutants_run(unsigned jobs, uint64_t first, unsigned worlds);
+/* Each in turn (or only that one), at most so many worlds from that seed on; prints a table. The
+ * exit code. */
+int mutants_run(const char *only, unsigned jobs, uint64_t first, unsigned worlds);

@@ -120,7 +120,7 @@ static int sim_opener_listen(struct opener *op, const struct listen_spec *spec, 
 	if (fd >= 0)
 		return fd;
 	return sim_open_listener((const struct sockaddr *)&spec->sa, spec->salen,
-				 MAX_OF(spec->backlog, 511));
+				 MAX_OF(spec->backlog, 511), spec->reuseport);
 }
 
 static int sim_make_dir(struct opener *op, struct span path)

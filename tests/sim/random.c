@@ -202,27 +202,9 @@ static void draw_pace(struct client *c)
 		c->think_us = (unsigned)sim_draw(400000);
 }
 
-static const char *const malformed[] = {
-	"G\x01T / HTTP/1.1\r\nHost: a\r\n\r\n",
-	"GET / HTTP/1.1\r\n\r\n",
-	"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-	"GET / HTTP/3.7\r\nHost: a\r\n\r\n",
-	"GET /../../etc HTTP/1.1\r\nHost: a\r\n\r\n",
-	"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-	"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
-	"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
-	"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x10\r\n\r\n",
-	"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
-	"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
-	"GET / HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n",
-	"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n z\r\n\r\n",
-	"GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n",
-	"GET /\x7f HTTP/1.1\r\nHost: a b\r\n\r\n",
-};
-
 static void draw_raw(struct client *c)
 {
-	c->raw = malformed[sim_draw(sizeof(malformed) / sizeof(*malformed))];
+	c->raw = &malformed_list[sim_draw(MALFORMED_FROZEN)];
 	c->port = PORT_PLAIN;
 }
 

@@ -121,8 +121,13 @@ static void report_failure(struct runner *r, const struct job *j, int status)
 	size_t n;
 	char *text = job_text(j, &n);
 
-	r->failures++;
 	name_failure(r, text ? text : "", status);
+	if (r->looked_for && strcmp(r->broken, r->looked_for) != 0) {
+		r->others++;
+		memcpy(r->other, r->broken, sizeof(r->other));
+	} else {
+		r->failures++;
+	}
 	if (!r->quiet) {
 		printf("\n---- FAILED: %s: world %s, seed %llu ----\n%s", r->broken,
 		       j->run.scenario, (unsigned long long)j->run.seed,

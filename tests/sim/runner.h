@@ -20,10 +20,12 @@ struct runner {
 	unsigned limit_s;      /* wall time of a world; more is a failure */
 	unsigned failures_max; /* stops after so many */
 	bool quiet;
+	const char *looked_for; /* the invariant whose failures count; NULL: all */
 	/* counted */
-	unsigned worlds, failures;
+	unsigned worlds, failures, others; /* others: not looked for */
 	struct run_result sum;
 	char broken[64]; /* the invariant of the last failure */
+	char other[64];	 /* of the last that was not looked for */
 };
 
 /* Runs what next() gives until it says false, or enough have failed. */

@@ -58,7 +58,7 @@ static void end_mux(void)
 
 static void end_run(void)
 {
-	static const uint64_t silences[] = {0, 1, 1, 20, 500, UINT64_MAX};
+	static const uint64_t silences[] = {0, 0, 0, 0, 1, 20, 500, UINT64_MAX};
 	static enum act acts[40];
 
 	world.o.latency_max_us = 700;
@@ -81,6 +81,7 @@ static void end_run(void)
 	end_tunnel();
 	for (unsigned i = 0; i < 3; i++)
 		end_mux();
+	world.o.faults.spurious_event = 1000; /* begins greetings of those that say nothing */
 	world.end = END_BUSY;
 	world.end_us = 300000 + sim_draw(700000);
 	world_run();

@@ -152,6 +152,7 @@ static void duplex_run(void)
 	for (unsigned i = 0; i < 400; i++)
 		acts[i] = sim_chance(8000) ? HACT_ECHO : HACT_LAZY;
 	hserver_script(acts, 400);
+	hservers_probe();
 	world.setup.groups[0].http2 = true;
 	world.setup.routes[2].request_buffering = false; /* neither side waits for the other */
 	world.setup.trailers = world.setup.routes[2].trailers = true;
@@ -187,6 +188,7 @@ static void early2_run(void)
 	for (unsigned i = 0; i < 400; i++)
 		acts[i] = sim_chance(5000) ? HACT_STOP : HACT_EARLY;
 	hserver_script(acts, 400);
+	hservers_probe();
 	world.setup.groups[0].http2 = true;
 	for (unsigned i = 0; i < 6; i++)
 		mux_start(mux_client(MUX_ASKS));
@@ -209,6 +211,7 @@ static void refuse_run(void)
 	for (unsigned i = 0; i < 400; i++)
 		acts[i] = some[sim_draw(sizeof(some) / sizeof(*some))];
 	hserver_script(acts, 400);
+	hservers_probe();
 	world.setup.groups[0].http2 = true;
 	world.setup.groups[0].honest = false;
 	world.setup.groups[0].nservers = 3;
@@ -232,6 +235,7 @@ static void part_run(void)
 	for (unsigned i = 0; i < 2000; i++)
 		acts[i] = sim_chance(often) ? HACT_PART : (enum hact)sim_draw(HACT_LEAVE);
 	hserver_script(acts, 2000);
+	hservers_probe();
 	world.setup.groups[0].http2 = true;
 	for (unsigned i = 0; i < 8; i++) {
 		struct mux *c = mux_client(MUX_ASKS);
@@ -267,6 +271,7 @@ static void length_run(void)
 	for (unsigned i = 0; i < 400; i++)
 		acts[i] = some[sim_draw(4)];
 	hserver_script(acts, 400);
+	hservers_probe();
 	world.setup.groups[0].http2 = sim_chance(5000);
 	world.setup.groups[0].honest = false;
 	for (unsigned i = 0; i < 6; i++) {

@@ -221,3 +221,62 @@ static void lines_run(void)
 
 const struct scenario scenario_lines = {
 	"lines", "every access leaves one line, what never becomes a request too", lines_run};
+
+/* ---- logs that are opened again hold what was before ---- */
+
+static void rotate_run(void)
+{
+	world.o.latency_max_us = 500;
+	world.o.sndbuf_min = world.o.sndbuf_max = 65536;
+	world_start();
+	setup_plain(&world.setup);
+	world.setup.nthreads = 1 + (unsigned)sim_draw(3);
+	world.setup.log_buffer = sim_chance(7000);
+	for (unsigned i = 0; i < 20; i++) {
+		struct client *c = client_new();
+
+		c->after_us = sim_draw(1000000);
+		c->think_us = (unsigned)sim_draw(200000);
+		for (unsigned k = 0; k < CLIENT_ASKS; k++)
+			client_ask(c, &world.setup.routes[sim_draw(3)], ASK_PROXIED, "GET")
+				->length = (int64_t)sim_draw(3000);
+		client_start(c);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		world_reopen_at(100000 + sim_draw(1500000));
+	world_run();
+}
+
+const struct scenario scenario_rotate = {"rotate", "logs are moved away while requests are logged",
+					 rotate_run};
+
+/* ---- requests that must be refused ---- */
+
+static void malformed_run(void)
+{
+	uint64_t h = bytes_key(BYTES_FILE, world.o.seed, 11);
+
+	world.o.latency_max_us = (unsigned)(h % 4 * 300);
+	world.o.sndbuf_min = world.o.sndbuf_max = 4096u << (h >> 8) % 5;
+	world_start();
+	setup_plain(&world.setup);
+	world.setup.nthreads = 1 + (unsigned)sim_draw(2);
+	world.o.faults.short_read = (unsigned)sim_draw(9000);
+	for (unsigned i = 0; i < malformed_count; i++) {
+		static const unsigned ports[] = {PORT_PLAIN, PORT_PLAIN, PORT_TLS, PORT_PROXY};
+		struct client *c = client_new();
+
+		c->after_us = sim_draw(200000);
+		c->raw = &malformed_list[i];
+		c->port = ports[sim_draw(4)];
+		if (sim_chance(5000)) {
+			c->step = 1 + (size_t)sim_draw(10);
+			c->pause_us = 100;
+		}
+		client_start(c);
+	}
+	world_run();
+}
+
+const struct scenario scenario_malformed = {
+	"malformed", "requests that must be refused, and with which status", malformed_run};

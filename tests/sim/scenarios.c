@@ -20,6 +20,8 @@ const struct scenario *const scenarios[] = {
 	&http1_scenario,
 	&scenario_plain,
 	&scenario_lines,
+	&scenario_rotate,
+	&scenario_malformed,
 	&scenario_starved,
 	&scenario_unread,
 	&scenario_continue,

@@ -11,7 +11,7 @@ extern const struct scenario scenario_plain, scenario_continue, scenario_upgrade
 	scenario_flow, scenario_auth, scenario_tls, scenario_untrusted, scenario_greet,
 	scenario_switch, scenario_tunnels, scenario_torn, scenario_unmoved, scenario_abuse,
 	scenario_end;
-extern const struct scenario scenario_part, scenario_pieces;
+extern const struct scenario scenario_part, scenario_pieces, scenario_rotate, scenario_malformed;
 /* when something goes on longer than it should */
 extern const struct scenario scenario_linger;
 /* many at once */

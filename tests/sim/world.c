@@ -29,10 +29,12 @@
 #define SETTLE_US   75000000ull	  /* after the last client: longer than any idle time-out */
 #define DRAIN_TURNS 6000
 #define HURRY_MS    1
+#define REOPENS_MAX 16
 
 struct world world;
 static struct world_start *waiting;
 static struct sim_faults faults; /* as asked for; the start and the end go without */
+static uint64_t reopened_us[REOPENS_MAX];
 
 /* ---- the worker's log ---- */
 
@@ -322,10 +324,13 @@ static void reopen_one(const char *path, int fd)
 		sim_broken("reopen", "%s: %d", path, r);
 }
 
+static bool reopening;
+
 static void reopen_flushed(void)
 {
 	char to[64];
 
+	reopening = false;
 	snprintf(to, sizeof(to), "/logs/access.log.%u", world.reopens++);
 	sim_note("logs are opened again; the old one is %s", to);
 	sim_file_rename("/logs/access.log", to);
@@ -334,8 +339,11 @@ static void reopen_flushed(void)
 
 static void reopen(void)
 {
-	if (!world.ending)
-		threads_flush_logs(reopen_flushed);
+	if (world.ending || reopening || world.reopens == REOPENS_MAX)
+		return;
+	reopening = true;
+	reopened_us[world.reopens] = sim_now_us();
+	threads_flush_logs(reopen_flushed);
 }
 
 void world_reopen_at(uint64_t after_us)
@@ -490,6 +498,8 @@ static void check_logs(void)
 	for (unsigned i = 0; i < world.reopens; i++) {
 		snprintf(path, sizeof(path), "/logs/access.log.%u", i);
 		asks_check_log(sim_file_get(path), true);
+		if (!world.full_disk)
+			asks_check_rotated(reopened_us[i]);
 	}
 	asks_check_log(sim_file_get("/logs/access.log"), world.full_disk);
 	if (!world.full_disk)
