@@ -93,15 +93,8 @@ static void exchange_log_fail(struct exchange *x, enum fail f, const char *phase
 		exchange_log(x, LOG_ERR, ETIMEDOUT, "upstream timed out", phase);
 		break;
 	case FAIL_UPSTREAM_TLS:
-		req_log(x->r, LOG_ERR, 0,
-			"SSL_do_handshake() failed (SSL: %.*s) while SSL handshaking to upstream",
-			SPAN_ARG(x->pick.tls_error));
-		break;
 	case FAIL_UPSTREAM_VERIFY:
-		req_log(x->r, LOG_ERR, 0,
-			"upstream SSL certificate verify error: (%.*s) while SSL handshaking to "
-			"upstream",
-			SPAN_ARG(x->pick.tls_error));
+		req_log(x->r, LOG_ERR, 0, "%.*s while %s", SPAN_ARG(x->pick.tls_error), phase);
 		break;
 	case FAIL_UPSTREAM_SEND_TIMEOUT:
 	case FAIL_UPSTREAM_READ_TIMEOUT:
@@ -363,7 +356,8 @@ static MAY_SUSPEND enum fail exchange_attempt(struct exchange *x)
 		x->sent = x->bytes_out = false;
 		f = exchange_proto(x->conf)->connect(x, &want);
 		if (f != FAIL_OK) {
-			phase = "connecting to upstream";
+			phase = x->pick.handshaking ? "SSL handshaking to upstream"
+						    : "connecting to upstream";
 			break;
 		}
 		f = exchange_talk(x);

@@ -147,6 +147,7 @@ struct pick {
 	/* From upconn_take: what the failed attempt said. For the log. */
 	int sys_err;	       /* errno, 0: none */
 	struct span tls_error; /* in the request's arena */
+	bool handshaking;      /* it is TLS's handshake that failed, or did not end */
 };
 
 /* The group of that name in the snapshot being built, or NULL. */

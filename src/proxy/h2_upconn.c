@@ -22,8 +22,16 @@ struct h2_pending {
 	struct list link;
 	const struct peer *peer;
 	uint64_t identity;
-	struct co_waitq waiters; /* woken with the fail, and errno above it */
+	struct co_waitq waiters; /* woken with the fail */
+	struct list picks;	 /* theirs: what more there is to say */
+	const struct pick *pick; /* of who connects */
 	unsigned nwaiting;
+};
+
+/* On the stack of who waits. */
+struct h2_waiter {
+	struct list link;
+	struct pick *pick;
 };
 
 static bool h2_ready(void)
@@ -531,19 +539,52 @@ static MAY_SUSPEND enum fail h2_connect(struct pick *p, struct upconn_want *w, b
 	return *out ? FAIL_OK : FAIL_NO_MEMORY;
 }
 
+/* What the log says of it; the text is the other request's. */
+static void h2_pending_tell(struct h2_pending *mine, const struct pick *p)
+{
+	while (!list_empty(&mine->picks)) {
+		struct h2_waiter *w = CONTAINER_OF(mine->picks.next, struct h2_waiter, link);
+
+		w->pick->sys_err = p->sys_err;
+		w->pick->handshaking = p->handshaking;
+		if (w->pick->req)
+			w->pick->tls_error = arena_dup(&w->pick->req->arena, p->tls_error);
+		list_del(&w->link);
+	}
+}
+
+static MAY_SUSPEND enum fail h2_pending_wait(struct h2_pending *other, struct pick *p,
+					     uint64_t deadline)
+{
+	struct h2_waiter mine = {.pick = p};
+	int rc;
+
+	other->nwaiting++;
+	list_push(&other->picks, &mine.link);
+	rc = co_waitq_wait(&other->waiters, deadline);
+	if (!list_empty(&mine.link)) /* otherwise it is gone */
+		p->handshaking = other->pick->handshaking;
+	list_del(&mine.link);
+	if (rc < 0)
+		return rc == -ECANCELED ? FAIL_CANCELLED : FAIL_UPSTREAM_CONNECT_TIMEOUT;
+	return (enum fail)rc;
+}
+
 /* Connects while others may wait for the outcome. */
 static MAY_SUSPEND enum fail h2_connect_for_all(struct pick *p, struct upconn_want *w, bool only,
 						struct h2_upconn **out, struct upconn **plain,
 						int64_t *connect_us)
 {
-	struct h2_pending mine = {.peer = p->member->peer, .identity = w->identity};
+	struct h2_pending mine = {.peer = p->member->peer, .identity = w->identity, .pick = p};
 	enum fail f;
 
 	co_waitq_init(&mine.waiters);
+	list_init(&mine.picks);
 	list_push(&h2.pending, &mine.link);
 	f = h2_connect(p, w, only, out, plain, connect_us);
 	list_del(&mine.link);
-	co_waitq_wake_all(&mine.waiters, fail_whose(f) == 'S' ? (int)f | p->sys_err << 8 : FAIL_OK);
+	h2_pending_tell(&mine, p);
+	co_waitq_wake_all(&mine.waiters, fail_whose(f) == 'S' ? (int)f : FAIL_OK);
 	return f;
 }
 
@@ -564,7 +605,6 @@ enum fail h2_upconn_take(struct pick *p, struct upconn_want *w, bool only, struc
 					      PEER_SPEAKS_HTTP1;
 		struct h2_pending *other = h2_pending_find(peer, w->identity);
 		enum fail f = FAIL_OK;
-		int rc;
 
 		if (!c && (http1 || !other)) {
 			w->fresh |= !http1;
@@ -577,12 +617,8 @@ enum fail h2_upconn_take(struct pick *p, struct upconn_want *w, bool only, struc
 			h2_upconn_join(c, st, p->group);
 			return FAIL_OK;
 		}
-		other->nwaiting++;
-		rc = co_waitq_wait(&other->waiters, deadline); /* it may be gone now */
-		if (rc < 0)
-			return rc == -ECANCELED ? FAIL_CANCELLED : FAIL_UPSTREAM_CONNECT_TIMEOUT;
-		p->sys_err = rc >> 8;
-		if (rc)
-			return (enum fail)(rc & 0xff);
+		f = h2_pending_wait(other, p, deadline);
+		if (f != FAIL_OK)
+			return f;
 	}
 }

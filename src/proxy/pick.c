@@ -140,6 +140,7 @@ enum fail pick_next(struct pick *p)
 	BUG_ON(p->member);
 	p->sys_err = 0;
 	p->tls_error = SPAN("");
+	p->handshaking = false;
 	if (!g->resolving && g->single)
 		return pick_only(p);
 	if (g->nmembers > 64 * ARRAY_LEN(p->tried) && !p->tried_more) {

@@ -315,8 +315,10 @@ static enum fail fail_of_connect(int err)
 static enum fail start_tls(struct pick *p, const struct upconn_want *w, struct upconn *u,
 			   uint64_t deadline)
 {
-	int r = tls_connect(&u->stream, w->tls, deadline);
+	int r;
 
+	p->handshaking = true;
+	r = tls_connect(&u->stream, w->tls, deadline);
 	if (r == 0) {
 		u->tls = true;
 		return FAIL_OK;
@@ -335,6 +337,7 @@ static enum fail upconn_connect(struct pick *p, const struct upconn_want *w, str
 	uint64_t deadline = io_after(w->connect_timeout_ms);
 	int r = socket_open(p, w);
 
+	p->handshaking = false;
 	if (r >= 0) {
 		stream_init(&u->stream, r, NULL);
 		r = iofd_connect(&u->stream.io, &addr->sa, addr->len, deadline);
