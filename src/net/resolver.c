@@ -19,6 +19,9 @@
 #define CHANNELS_MAX  16   /* sets of servers per thread; idle ones above it are closed */
 #define QUESTIONS_MAX 4096 /* in flight per thread and set of servers */
 #define SRV_MAX	      64
+#define TRY_MS	      500
+#define TRIES	      6 /* 31 s */
+#define READS_MAX     64 /* of a socket in a turn */
 
 struct resolver {
 	uint64_t set; /* hash of servers and times: who shares a channel and answers */
@@ -46,6 +49,7 @@ struct channel {
 	unsigned nquestions;
 	struct timer timer;
 	bool inside; /* c-ares is on the stack */
+	bool more;   /* a socket has more input than one turn reads */
 };
 
 enum question_kind { ASK_V4 = 1, ASK_V6 = 2, ASK_SRV = 4 };
@@ -215,11 +219,6 @@ static void channel_process(struct channel *ch, int r, int w)
 	channel_arm(ch);
 }
 
-static void channel_timer(struct timer *t)
-{
-	channel_process(CONTAINER_OF(t, struct channel, timer), ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-}
-
 static struct dns_sock *sock_find(struct channel *ch, int fd)
 {
 	struct list *it;
@@ -239,15 +238,47 @@ static void sock_unref(struct dns_sock *s)
 		mem_free(s);
 }
 
-/* Edge-triggered: c-ares reads TCP piece by piece, so go on until a read has found nothing. */
+/* Edge-triggered: c-ares reads TCP piece by piece, so go on until a read has found nothing; the next
+ * turn if that is long, for no event will tell of what is left. */
 static void sock_readable(struct iofd *f)
 {
 	struct dns_sock *s = CONTAINER_OF(f, struct dns_sock, io);
 
 	s->refs++;
-	for (int i = 0; i < 64 && s->ch && (f->ready & IO_R); i++)
+	for (int i = 0; i < READS_MAX && s->ch && (f->ready & IO_R); i++)
 		channel_process(s->ch, f->fd, ARES_SOCKET_BAD);
+	if (s->ch && (f->ready & IO_R)) {
+		s->ch->more = true;
+		timer_start(&co_sched.wheel, &s->ch->timer, io_now_ms());
+	}
 	sock_unref(s);
+}
+
+static struct dns_sock *sock_unread(struct channel *ch)
+{
+	struct list *it;
+
+	list_each (it, &ch->socks) {
+		struct dns_sock *s = CONTAINER_OF(it, struct dns_sock, link);
+
+		if (s->io.registered && (s->io.ready & IO_R))
+			return s;
+	}
+	return NULL;
+}
+
+static void channel_timer(struct timer *t)
+{
+	struct channel *ch = CONTAINER_OF(t, struct channel, timer);
+	struct dns_sock *s = ch->more ? sock_unread(ch) : NULL;
+
+	if (s)
+		sock_readable(&s->io);
+	else
+		channel_process(ch, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+	ch->more &= sock_unread(ch) != NULL;
+	if (ch->more) /* another one */
+		timer_start(&co_sched.wheel, &ch->timer, io_now_ms());
 }
 
 /* Parked descriptors are not told of writability: a TCP connection that is being made gets this. */
@@ -255,7 +286,10 @@ static void sock_writer(void *arg)
 {
 	struct dns_sock *s = arg;
 
-	while (s->ch && s->want_write && iofd_wait(&s->io, IO_W, CO_NEVER) >= 0)
+	/* c-ares says that it has something to send before that is so, and is on the stack: it must
+	 * not be called until it has returned. */
+	while (s->want_write && co_yield () >= 0 && s->ch && s->want_write &&
+	       iofd_wait(&s->io, IO_W, CO_NEVER) >= 0)
 		if (s->ch)
 			channel_process(s->ch, ARES_SOCKET_BAD, s->io.fd);
 	s->writing = false;
@@ -415,12 +449,13 @@ static void ares_setup(void)
 static struct channel *channel_new(const struct resolver *r)
 {
 	struct channel *ch = mem_zalloc(sizeof(*ch));
-	/* A question is repeated a few times within the time-out. */
-	uint64_t try_ms = MIN_OF(MAX_OF(r->timeout_ms / 6, 20), 2000);
+	/* A question is repeated a few times within the time-out, each time waiting twice as long; soon
+	 * at first, for resolver_timeout may be shorter than what is known here. */
+	uint64_t try_ms = MIN_OF(MAX_OF(r->timeout_ms / 6, 20), TRY_MS);
 	struct ares_options o = {
 		.flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES,
 		.timeout = (int)try_ms,
-		.tries = 4,
+		.tries = TRIES,
 		.lookups = (char *)"fb",
 		.sock_state_cb = sock_state,
 		.sock_state_cb_data = ch,
