@@ -19,8 +19,8 @@
 #define CHANNELS_MAX  16   /* sets of servers per thread; idle ones above it are closed */
 #define QUESTIONS_MAX 4096 /* in flight per thread and set of servers */
 #define SRV_MAX	      64
-#define TRY_MS	      500
-#define TRIES	      6 /* 31 s */
+#define TRY_MS	      1000
+#define TRIES	      5	 /* 31 s */
 #define READS_MAX     64 /* of a socket in a turn */
 
 struct resolver {
@@ -238,8 +238,8 @@ static void sock_unref(struct dns_sock *s)
 		mem_free(s);
 }
 
-/* Edge-triggered: c-ares reads TCP piece by piece, so go on until a read has found nothing; the next
- * turn if that is long, for no event will tell of what is left. */
+/* Edge-triggered: c-ares reads TCP piece by piece, so go on until a read has found nothing; the
+ * next turn if that is long, for no event will tell of what is left. */
 static void sock_readable(struct iofd *f)
 {
 	struct dns_sock *s = CONTAINER_OF(f, struct dns_sock, io);
@@ -449,8 +449,9 @@ static void ares_setup(void)
 static struct channel *channel_new(const struct resolver *r)
 {
 	struct channel *ch = mem_zalloc(sizeof(*ch));
-	/* A question is repeated a few times within the time-out, each time waiting twice as long; soon
-	 * at first, for resolver_timeout may be shorter than what is known here. */
+	/* A question is repeated a few times within the time-out, each time waiting twice as long;
+	 * soon at first, for resolver_timeout may be shorter than what is known here. (Over TCP
+	 * there is one try.) */
 	uint64_t try_ms = MIN_OF(MAX_OF(r->timeout_ms / 6, 20), TRY_MS);
 	struct ares_options o = {
 		.flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES,
@@ -760,7 +761,7 @@ struct resolver *resolver_new(const struct resolver_conf *c)
 	r->valid_s = c->valid_s;
 	r->timeout_ms = c->timeout_ms ? c->timeout_ms : 30000;
 	r->nservers = c->nservers;
-	set = hash_bytes(&set, sizeof(set)) + r->timeout_ms;
+	set = hash_bytes(&set, sizeof(set)) + r->timeout_ms + ((uint64_t)r->valid_s << 32);
 	for (size_t i = 0; i < c->nservers; i++) {
 		struct span b = addr_bytes(&c->servers[i].sa);
 

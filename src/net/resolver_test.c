@@ -347,7 +347,7 @@ static void answers(void **state)
 static void cached(void **state)
 {
 	struct resolver *r = make(true, false, 4000, 0), *same = make(true, false, 4000, 0);
-	struct resolver *valid = make(true, false, 4001, 77);
+	struct resolver *valid = make(true, false, 4001, 77), *strict = make(true, false, 4001, 0);
 	unsigned before = atomic_load(&dns.queries);
 	struct ask a;
 
@@ -367,6 +367,9 @@ static void cached(void **state)
 	assert_int_equal(atomic_load(&dns.queries) - before, 5);
 	resolver_free(r);
 	resolver_free(same);
+	assert_int_equal(lookup(strict, "zero.test", &a), 1); /* not what `valid` kept */
+	assert_int_equal(atomic_load(&dns.queries) - before, 6);
+	resolver_free(strict);
 	resolver_free(valid);
 }
 
