@@ -67,7 +67,8 @@ bool ask_is_sure(const struct ask *a)
 		return false;
 	if (a->kind == ASK_RETURN || a->kind == ASK_FILE || a->kind == ASK_CONNECT)
 		return true;
-	return a->route->kind != ROUTE_NAME && world.setup.groups[a->route->group].honest;
+	return (a->route->kind != ROUTE_NAME || a->resolves) &&
+	       world.setup.groups[a->route->group].honest;
 }
 
 bool ask_is_unsafe(const struct ask *a)

@@ -57,6 +57,7 @@ struct ask {
 	bool idles;		 /* nobody ends the tunnel: a time-out must */
 	int64_t from;		 /* of a file: the first byte that is asked for */
 	unsigned file;
+	bool resolves; /* of a name: it leads to servers, however it is asked for */
 	bool chunked, expect, bad_body;
 	bool up_trailers; /* behind the upload */
 	bool muxed;	  /* its client speaks HTTP/2 */

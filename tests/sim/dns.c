@@ -212,6 +212,8 @@ void dns_start(void)
 {
 	struct place at = setup_dns_addr();
 
+	if (world.setup.own_dns)
+		return;
 	sim_datagrams(&at.sa, at.len, dns_got);
 	if (world.setup.dns_tcp)
 		sim_listen(&at.sa, at.len, dns_accepted, NULL);

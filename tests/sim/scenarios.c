@@ -59,6 +59,7 @@ const struct scenario *const scenarios[] = {
 	&scenario_burst,
 	&scenario_crowd,
 	&scenario_dry,
+	&scenario_dns,
 	NULL
 };
 /* clang-format on */

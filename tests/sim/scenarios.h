@@ -16,3 +16,5 @@ extern const struct scenario scenario_part, scenario_pieces, scenario_rotate, sc
 extern const struct scenario scenario_linger;
 /* many at once */
 extern const struct scenario scenario_burst, scenario_crowd, scenario_dry;
+/* names */
+extern const struct scenario scenario_dns;

@@ -81,7 +81,7 @@ size_t setup_file_size(unsigned n)
 
 /* ---- choosing ---- */
 
-static struct route *setup_route(struct setup *s, enum route_kind kind)
+struct route *setup_route(struct setup *s, enum route_kind kind)
 {
 	struct route *r = &s->routes[s->nroutes];
 
@@ -419,6 +419,18 @@ static void print_proxy(const struct setup *s, const struct route *r, struct tex
 				 "proxy_ssl_trusted_certificate /conf/issuer.crt;\n");
 }
 
+static void print_resolver(const struct route *r, struct text *out)
+{
+	if (!r->dns_timeout) {
+		text_printf(out, "  resolver 10.0.0.53 valid=3s ipv6=off; resolver_timeout 1s;\n");
+		return;
+	}
+	text_printf(out, "  resolver 10.0.0.53 ipv6=%s", r->dns_ipv6 ? "on" : "off");
+	if (r->dns_valid)
+		text_printf(out, " valid=%us", r->dns_valid);
+	text_printf(out, "; resolver_timeout %ums;\n", r->dns_timeout);
+}
+
 static void print_route(const struct setup *s, const struct route *r, struct text *out)
 {
 	const char *scheme = route_is_tls(s, r) ? "https" : "http";
@@ -454,8 +466,8 @@ static void print_route(const struct setup *s, const struct route *r, struct tex
 		break;
 	case ROUTE_NAME:
 		print_proxy(s, r, out);
+		print_resolver(r, out);
 		text_printf(out,
-			    "  resolver 10.0.0.53 valid=3s ipv6=off; resolver_timeout 1s;\n"
 			    "  proxy_set_header Connection \"\"; proxy_pass %s://$arg_host:%u;\n",
 			    scheme, PORT_BACK);
 		break;

@@ -56,6 +56,9 @@ struct route {
 	unsigned lingering_time, lingering_timeout; /* 0: as everywhere */
 	unsigned refuse_ms; /* nobody has a password, and hears of it so much later; 0: no */
 	bool trailers;	    /* proxy_pass_trailers */
+	/* of ROUTE_NAME; dns_timeout 0: as always */
+	unsigned dns_timeout, dns_valid;
+	bool dns_ipv6;
 	/* with TLS */
 	bool ssl_verify, ssl_forget /* proxy_ssl_session_reuse off */, ssl_only_13;
 };
@@ -76,6 +79,7 @@ struct setup {
 	bool trailers;	     /* servers of HTTP/2 send some */
 	bool more_listeners; /* PORT_IPV6, PORT_UNIX */
 	bool dns_tcp;	     /* the name server listens there too */
+	bool own_dns;	     /* the scenario brings its own */
 	bool http2;
 	unsigned h2_streams, h2_preread, h2_recv, h2_chunk; /* 0: as by default */
 	struct group_setup groups[GROUPS_MAX];
@@ -99,6 +103,8 @@ void setup_widen(struct setup *s);
 void setup_print(const struct setup *s, unsigned generation, struct text *out);
 bool route_is_http10(const struct setup *s, const struct route *r);
 bool route_is_tls(const struct setup *s, const struct route *r);
+/* One more, as setup_plain has them. */
+struct route *setup_route(struct setup *s, enum route_kind kind);
 const struct route *route_find_kind(const struct setup *s, enum route_kind kind);
 
 #define USERS 24
