@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include "base/pool.h"
 #include "main/channel.h"
+#include "main/loader.h"
 #include "main/logs.h"
 #include "main/opener_replay.h"
 #include "main/notify.h"
@@ -24,13 +25,10 @@
 
 /* One load: of the first configuration in the main line, of later ones on its own thread. */
 struct loading {
-	struct io_msg done;
-	pthread_t thread;
+	struct loader loader;
 	struct bundle *bundle;	/* to replay */
 	struct generation *gen; /* what it gives */
-	struct snapshot *snapshot;
 	struct buf why;
-	bool running; /* the thread is to be joined */
 };
 
 static struct worker {
@@ -63,6 +61,10 @@ static void load_free(struct loading *l)
 	mem_free(l);
 }
 
+static void load_run(struct loader *loader);
+static bool load_wanted(struct loader *loader);
+static void load_over(struct loader *loader, enum loader_end end);
+
 static struct loading *load_new(struct bundle *b)
 {
 	struct loading *l = mem_zalloc(sizeof(*l));
@@ -71,6 +73,7 @@ static struct loading *load_new(struct bundle *b)
 		bundle_free(b, NULL);
 		return NULL;
 	}
+	l->loader = (struct loader){.load = load_run, .wanted = load_wanted, .over = load_over};
 	l->bundle = b;
 	buf_init(&l->why, REASON_MAX);
 	return l;
@@ -86,7 +89,7 @@ static void load_replayed(struct loading *l, struct load_args *args)
 		return;
 	opener_replay_init(&o, l->bundle, args->snapshot);
 	args->opener = &o.opener;
-	l->snapshot = load_config(args, NULL);
+	l->loader.snapshot = load_config(args, NULL);
 	args->opener = NULL;
 }
 
@@ -100,12 +103,13 @@ static void load_opened(struct loading *l, struct load_args *args)
 		return;
 	opener_real_init(&o, l->gen->bundle, w.gen ? w.gen->bundle : NULL, false);
 	args->opener = &o.opener;
-	l->snapshot = load_config(args, NULL);
+	l->loader.snapshot = load_config(args, NULL);
 	args->opener = NULL;
 }
 
-static void load_run(struct loading *l)
+static void load_run(struct loader *loader)
 {
+	struct loading *l = CONTAINER_OF(loader, struct loading, loader);
 	struct load_args args = {.cmd = w.args->cmd,
 				 .nthreads = w.nthreads,
 				 .generation = w.generation,
@@ -120,27 +124,19 @@ static void load_run(struct loading *l)
 		else
 			load_opened(l, &args);
 	}
-	if (l->snapshot)
-		r = generation_fill(l->gen, l->snapshot, w.args->cmd->prefix);
-	if (r == 0)
+	if (loader->snapshot)
+		r = generation_fill(l->gen, loader->snapshot, w.args->cmd->prefix);
+	if (r == 0) {
+		loader->connections = l->gen->settings->connections;
 		return;
-	if (l->snapshot) {
+	}
+	if (loader->snapshot) {
 		buf_printf(&l->why, "no memory");
-		snapshot_drop_loader(l->snapshot);
+		snapshot_drop_loader(loader->snapshot);
 	}
 	generation_free(l->gen, w.gen);
 	l->gen = NULL;
-	l->snapshot = NULL;
-}
-
-static void *load_thread(void *arg)
-{
-	struct loading *l = arg;
-
-	load_run(l);
-	arena_thread_fini();
-	threads_post_first(&l->done);
-	return NULL;
+	loader->snapshot = NULL;
 }
 
 static void answer(enum channel_type type, struct span text)
@@ -151,7 +147,6 @@ static void answer(enum channel_type type, struct span text)
 
 static void load_failed(struct loading *l)
 {
-	serve_close_listeners(snapshot_current()); /* what it had opened before it failed */
 	if (alone())
 		log_msg(NULL, LOG_EMERG, 0,
 			"reconfiguration failed, the running configuration stays in use");
@@ -197,17 +192,11 @@ static void announce(void)
 	close(w.args->ready_fd);
 }
 
-/* Every thread serves the new snapshot. */
-static void switched(void)
+static void load_serves(struct loading *l)
 {
-	struct loading *l = w.loading;
 	struct generation *old = w.gen;
 
-	serve_close_listeners(l->snapshot);
-	net_conn_ceiling(l->gen->settings->connections);
 	w.gen = l->gen;
-	w.loading = NULL;
-	snapshot_drop_loader(l->snapshot);
 	if (alone()) {
 		keep_logs(old->bundle, w.gen->bundle);
 		generation_replace(old, w.gen);
@@ -222,41 +211,40 @@ static void switched(void)
 	if (alone())
 		announce();
 	load_free(l);
-	if (w.reload_again)
-		reload_alone();
 }
 
 static void load_publish(struct loading *l)
 {
-	w.loading = l;
 	logs_set(l->gen->log);
-	threads_switch(l->snapshot, switched);
+	loader_publish(&l->loader);
 }
 
 static void load_drop(struct loading *l)
 {
-	if (l->snapshot)
-		snapshot_drop_loader(l->snapshot);
 	generation_free(l->gen, w.gen);
 	load_free(l);
 }
 
-/* On thread 0: a loading thread is through. */
-static void load_done(struct io_msg *m)
+static bool load_wanted(struct loader *loader)
 {
-	struct loading *l = CONTAINER_OF(m, struct loading, done);
+	struct loading *l = CONTAINER_OF(loader, struct loading, loader);
 
-	sys->thread_join(l->thread);
-	l->running = false;
-	if (l->snapshot && !w.ending) {
-		load_publish(l);
-		return;
-	}
+	if (!w.ending)
+		logs_set(l->gen->log);
+	return !w.ending;
+}
+
+static void load_over(struct loader *loader, enum loader_end end)
+{
+	struct loading *l = CONTAINER_OF(loader, struct loading, loader);
+
 	w.loading = NULL;
-	if (l->snapshot)
-		load_drop(l);
-	else
+	if (end == LOADER_SERVES)
+		load_serves(l);
+	else if (end == LOADER_FAILED)
 		load_failed(l);
+	else
+		load_drop(l);
 	if (w.reload_again)
 		reload_alone();
 }
@@ -268,11 +256,9 @@ static void load_start(struct bundle *b)
 	int r = l ? 0 : -ENOMEM;
 
 	if (l) {
-		l->done.run = load_done;
 		w.generation++;
 		w.loading = l;
-		r = sys->thread_start(&l->thread, load_thread, l);
-		l->running = r == 0;
+		r = loader_start(&l->loader);
 	}
 	if (r == 0)
 		return;
@@ -515,8 +501,9 @@ static int load_first(void)
 	if (!l)
 		return -ENOMEM;
 	w.generation = w.args->gen->number;
-	load_run(l);
-	if (l->snapshot) {
+	load_run(&l->loader);
+	if (l->loader.snapshot) {
+		w.loading = l;
 		load_publish(l);
 		return 0;
 	}
@@ -543,8 +530,7 @@ static int serve(void)
 		end_now();
 	io_loop_run();
 	if (w.loading) { /* it could not be told: the loop ended first */
-		if (w.loading->running)
-			sys->thread_join(w.loading->thread);
+		loader_abandon(&w.loading->loader);
 		logs_set(w.gen->log);
 		load_drop(w.loading);
 	}

@@ -14,6 +14,7 @@
 #include "link.h"
 #include "main/core_main.h"
 #include "main/load.h"
+#include "main/loader.h"
 #include "main/threads.h"
 #include "memory.h"
 #include "net/listener.h"
@@ -123,18 +124,16 @@ static void note_calls(void)
 /* ---- configurations ---- */
 
 static struct {
+	struct loader loader;
 	struct text conf;
-	struct snapshot *snapshot;
-	struct io_msg done;
-	pthread_t thread;
-	bool own_thread, busy;
+	bool busy;
 } load;
 
 static const struct cmdline cmd = {.prefix = SPAN_INIT("/"),
 				   .conf = SPAN_INIT("/conf/nginx.conf"),
 				   .conf_prefix = SPAN_INIT("/conf/")};
 
-static void load_now(void)
+static void load_now(struct loader *l)
 {
 	struct opener_sim o;
 	struct load_args args = {.cmd = &cmd,
@@ -147,16 +146,17 @@ static void load_now(void)
 	if (!args.snapshot)
 		return;
 	opener_sim_init(&o, span_make(load.conf.p, load.conf.n), args.snapshot);
-	load.snapshot = load_config(&args, NULL);
+	l->connections = world.setup.worker_connections;
+	l->snapshot = load_config(&args, NULL);
 }
 
-/* Every thread serves the new configuration. */
-static void load_switched(void)
+static bool load_wanted(struct loader *l)
 {
-	serve_close_listeners(load.snapshot);
-	net_conn_ceiling(world.setup.worker_connections);
-	snapshot_drop_loader(load.snapshot);
-	load.busy = false;
+	return !world.ending;
+}
+
+static void load_serves(void)
+{
 	sim_note("generation %u serves", world.generation);
 	opener_sim_each_log(find_error_log);
 	if (world.serving)
@@ -172,35 +172,20 @@ static void load_switched(void)
 	}
 }
 
-static void load_done(struct io_msg *m)
+static void load_over(struct loader *l, enum loader_end end)
 {
-	if (load.own_thread)
-		sys->thread_join(load.thread);
-	load.own_thread = false;
-	if (load.snapshot && !world.ending) {
-		threads_switch(load.snapshot, load_switched);
+	load.busy = false;
+	if (end == LOADER_SERVES) {
+		load_serves();
 		return;
 	}
-	load.busy = false;
-	if (load.snapshot)
-		snapshot_drop_loader(load.snapshot);
-	else
-		serve_close_listeners(snapshot_current());
 	if (!world.serving)
 		sim_broken("start", "the configuration is not accepted:\n%s", load.conf.p);
-	if (!world.destructive && !load.snapshot)
+	if (!world.destructive && end == LOADER_FAILED)
 		sim_broken("reload", "the configuration is not accepted");
 }
 
-static void *load_thread(void *arg)
-{
-	load_now();
-	arena_thread_fini();
-	threads_post_first(&load.done);
-	return NULL;
-}
-
-/* On thread 0. */
+/* On thread 0. As the worker does it; the first one, and others now and then, on this thread. */
 static void load_start(void)
 {
 	if (load.busy || world.ending)
@@ -209,15 +194,11 @@ static void load_start(void)
 	world.generation++;
 	text_fini(&load.conf);
 	setup_print(&world.setup, world.generation, &load.conf);
-	load.snapshot = NULL;
-	load.done.run = load_done;
-	load.own_thread = world.serving && sim_chance(5000);
-	if (load.own_thread && sys->thread_start(&load.thread, load_thread, NULL) < 0)
-		load.own_thread = false;
-	if (!load.own_thread) {
-		load_now();
-		load_done(&load.done);
-	}
+	load.loader = (struct loader){.load = load_now, .wanted = load_wanted, .over = load_over};
+	if (world.serving && sim_chance(5000) && loader_start(&load.loader) == 0)
+		return;
+	load_now(&load.loader);
+	loader_loaded(&load.loader);
 }
 
 /* ---- orders ---- */
@@ -561,10 +542,8 @@ void world_run(void)
 	check_end_in_time();
 	drain();
 	sim_timer_stop(&stuck);
-	if (load.own_thread)
-		sys->thread_join(load.thread);
-	if (load.busy && load.snapshot)
-		snapshot_drop_loader(load.snapshot);
+	if (load.busy)
+		loader_abandon(&load.loader);
 	threads_join();
 	serve_close_listeners(NULL);
 	servers_close();
