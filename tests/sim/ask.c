@@ -236,6 +236,22 @@ static int64_t answer_length(const struct ask *a)
 	return a->length;
 }
 
+static bool ask_crossed(const struct ask *a)
+{
+	return a->ntries && a->tries[a->ntries - 1].crossed;
+}
+
+/* What a server said unasked crossed the request, which may not have been read at all; or it
+ * crossed the one before it, and that one's answer comes now. */
+static bool answer_crossed(const struct ask *a, uint64_t id)
+{
+	const struct ask *other = id ? ask_find(id) : NULL;
+
+	if (!id)
+		return !a->ntries || ask_crossed(a);
+	return other && other != a && ask_crossed(other);
+}
+
 enum parse_framing ask_check_head(struct ask *a, const struct parse *p, int64_t *length)
 {
 	struct span v;
@@ -245,9 +261,7 @@ enum parse_framing ask_check_head(struct ask *a, const struct parse *p, int64_t 
 		*length = (int64_t)head_number(p, "Content-Length", 0);
 	if (head_count(p, "Content-Length") + head_count(p, "Transfer-Encoding") > 1)
 		sim_broken("framing", "request %u: the answer's length is said twice", a->id);
-	/* What a server said unasked crossed the request, which may not have been read at all. */
-	if (head_field(p, "X-Id", &v) && span_eq(v, SPAN("0")) &&
-	    (!a->ntries || a->tries[a->ntries - 1].crossed)) {
+	if (head_field(p, "X-Id", &v) && answer_crossed(a, head_number(p, "X-Id", UINT32_MAX))) {
 		a->own = true;
 	} else if (head_field(p, "X-Id", &v)) {
 		if (head_number(p, "X-Id", 0) != a->id)

@@ -746,6 +746,11 @@ static void sconn_input(struct sconn *s, struct span in)
 				sconn_tunnel(s, in);
 			return;
 		}
+		if (s->read_all && in.n && s->try->crossed) {
+			/* What was said unasked looked like the answer. */
+			sconn_end(s, true);
+			return;
+		}
 		if (s->read_all && in.n)
 			sim_broken("mixed",
 				   "server %u.%u got more behind request %u, which it answers",
