@@ -143,6 +143,11 @@ size_t sim_conn_unsent(const struct sim_conn *c); /* bytes that were taken and h
 bool sim_conn_is_left(const struct sim_conn *c);
 void sim_conn_shutdown(struct sim_conn *c); /* FIN */
 void sim_conn_reset(struct sim_conn *c);    /* RST at once */
+/* The machine is gone without a word: what is on its way is lost, nothing arrives any more in
+ * either direction, and no callback but left follows, when the worker closes its end (at once if it
+ * has). The worker's TCP repeats what is not acknowledged, and gives up after a quarter of an hour.
+ * To be followed by sim_conn_free. */
+void sim_conn_vanish(struct sim_conn *c, void (*left)(void *arg), void *arg);
 /* Closes (a FIN, or a reset when input is unread) and forgets it: no callback follows. */
 void sim_conn_free(struct sim_conn *c);
 

@@ -136,6 +136,12 @@ void sim_conn_reset(struct sim_conn *c)
 	sim_end_abort(c->end);
 }
 
+void sim_conn_vanish(struct sim_conn *c, void (*left)(void *arg), void *arg)
+{
+	SIM_LOG("actor %ld vanishes, %ld unread", c->end->id, c->end->rx.len);
+	sim_end_vanish(c->end, left, arg);
+}
+
 void sim_conn_free(struct sim_conn *c)
 {
 	if (c->refused)

@@ -205,7 +205,13 @@ struct sim_end {
 	long id;
 };
 struct sim_link {
-	unsigned busy; /* callers that still touch it */
+	unsigned busy;	  /* callers that still touch it */
+	bool vanished;	  /* nothing arrives any more */
+	uint64_t lost_us; /* since when something is not acknowledged; 0: nothing is */
+	struct sim_timer giveup;
+	struct sim_end *stays; /* of the two ends */
+	void (*left)(void *arg);
+	void *left_arg;
 	struct list all;
 	struct sim_end end[2];
 };
@@ -220,8 +226,10 @@ unsigned sim_end_poll(struct sim_end *e);
 void sim_end_shutdown(struct sim_end *e, bool rd, bool wr);
 void sim_end_close(struct sim_end *e, bool linger0);
 void sim_end_cork(struct sim_end *e, bool on);
-void sim_end_abort(struct sim_end *e);	       /* RST at once; e stays held */
-void sim_end_fail(struct sim_end *e, int err); /* a connect came to nothing */
+void sim_end_vanish(struct sim_end *e, void (*left)(void *arg), void *arg);
+unsigned sim_end_retransmits(const struct sim_end *e); /* in a row */
+void sim_end_abort(struct sim_end *e);		       /* RST at once; e stays held */
+void sim_end_fail(struct sim_end *e, int err);	       /* a connect came to nothing */
 /* The connection stands for e: what waited may leave, and its holder hears of it. */
 void sim_end_established(struct sim_end *e);
 void sim_tcp_free(void);

@@ -337,6 +337,7 @@ static void tcp_info_fill(const struct sim_end *e, struct tcp_info *ti)
 	ti->tcpi_snd_mss = ti->tcpi_rcv_mss = 1460;
 	ti->tcpi_rcv_space = (uint32_t)e->rcvbuf;
 	ti->tcpi_unacked = (uint32_t)((e->inflight + 1459) / 1460);
+	ti->tcpi_retransmits = (uint8_t)sim_end_retransmits(e);
 }
 
 /* The tail of Linux's struct, which the C library's header does not have. */

@@ -7,6 +7,10 @@
 #define CORK_US	 200000
 #define CORK_MSS 1460 /* as much leaves a corked socket at once */
 
+#define RTO_US	      200000	/* until the first repeat; doubles up to .. */
+#define RTO_MAX_US    120000000 /* .. this */
+#define RTO_GIVEUP_US 924600000 /* 15 repeats */
+
 enum seg_kind { SEG_DATA, SEG_FIN, SEG_RST };
 
 struct seg {
@@ -41,6 +45,7 @@ static void link_free(struct sim_link *l)
 	list_del(&l->all);
 	end_fini(&l->end[0]);
 	end_fini(&l->end[1]);
+	sim_timer_stop(&l->giveup);
 	mem_plain_free(l);
 }
 
@@ -102,11 +107,26 @@ static void end_edge(struct sim_end *e, unsigned mask)
 
 /* ---- sending ---- */
 
+static void link_lost(struct sim_link *l)
+{
+	if (l->lost_us)
+		return;
+	l->lost_us = sim.now_us;
+	sim_timer_start(&l->giveup, sim.now_us + RTO_GIVEUP_US);
+}
+
 static void seg_queue(struct sim_end *e, enum seg_kind kind, size_t n)
 {
-	struct seg *s = mem_plain_zalloc(sizeof(*s));
-	uint64_t at = sim.now_us + (e->unixy ? 0 : sim_latency_us());
+	struct seg *s;
+	uint64_t at;
 
+	if (e->link->vanished) {
+		if (e == e->link->stays && kind != SEG_RST)
+			link_lost(e->link);
+		return;
+	}
+	s = mem_plain_zalloc(sizeof(*s));
+	at = sim.now_us + (e->unixy ? 0 : sim_latency_us());
 	/* In order, and never two at once. */
 	if (at <= e->last_at)
 		at = e->last_at + 1;
@@ -217,6 +237,60 @@ void sim_end_fail(struct sim_end *e, int err)
 {
 	SIM_LOG("connection %ld fails: %ld", e->id, err);
 	end_die(e, err);
+}
+
+/* ---- peers that are gone ---- */
+
+static void link_gives_up(struct sim_timer *t)
+{
+	struct sim_link *l = CONTAINER_OF(t, struct sim_link, giveup);
+
+	if (!l->stays->closed && !l->stays->dead)
+		sim_end_fail(l->stays, ETIMEDOUT);
+}
+
+unsigned sim_end_retransmits(const struct sim_end *e)
+{
+	uint64_t at = e->link->lost_us, rto = RTO_US;
+	unsigned n = 0;
+
+	if (!at || e != e->link->stays)
+		return 0;
+	for (; sim.now_us >= at + rto && n < 15; n++) {
+		at += rto;
+		rto = MIN_OF(rto * 2, (uint64_t)RTO_MAX_US);
+	}
+	return n;
+}
+
+static void end_was_left(struct sim_link *l)
+{
+	void (*left)(void *arg) = l->left;
+
+	l->left = NULL;
+	if (left)
+		left(l->left_arg);
+}
+
+void sim_end_vanish(struct sim_end *e, void (*left)(void *arg), void *arg)
+{
+	struct sim_link *l = e->link;
+
+	if (e->unixy)
+		SIM_MODEL("the peer of a Unix socket vanishes");
+	l->busy++;
+	l->vanished = true;
+	l->stays = e->peer;
+	l->left = left;
+	l->left_arg = arg;
+	l->giveup.run = link_gives_up;
+	segs_drop(e);
+	segs_drop(e->peer);
+	if (e->peer->inflight || e->peer->fin_sent)
+		link_lost(l);
+	if (e->peer->closed)
+		end_was_left(l);
+	sim_link_release(l);
 }
 
 /* ---- arriving ---- */
@@ -433,6 +507,8 @@ void sim_end_close(struct sim_end *e, bool linger0)
 		end_push(e);
 	}
 	sim_bytes_free(&e->rx);
+	if (e->link->stays == e)
+		end_was_left(e->link);
 	/* It may have waited for our window. */
 	end_push(e->peer);
 	link_maybe_free(e->link);

@@ -147,6 +147,10 @@ static void client_doom(struct client *c)
 	case DOOM_CLOSE:
 		client_end(c, "doom", c->doom == DOOM_RESET);
 		break;
+	case DOOM_VANISH:
+		vanish(c->link.c, &c->vanishes);
+		client_end(c, "vanished", false);
+		break;
 	case DOOM_HALF:
 		if (!c->half && c->link.ready)
 			link_shutdown(&c->link);

@@ -4,6 +4,7 @@
 #include "ask.h"
 #include "feed.h"
 #include "link.h"
+#include "vanish.h"
 #include "malformed.h"
 #include "world.h"
 
@@ -13,8 +14,9 @@ enum doom {
 	DOOM_NONE,
 	DOOM_RESET, /* the connection ends in the middle */
 	DOOM_CLOSE,
-	DOOM_HALF, /* no more is sent, the rest is read */
-	DOOM_DEAF, /* nothing more is read for a long time, then it closes */
+	DOOM_HALF,   /* no more is sent, the rest is read */
+	DOOM_DEAF,   /* nothing more is read for a long time, then it closes */
+	DOOM_VANISH, /* it is gone without a word: by the plan in `vanishes` */
 };
 
 struct client;
@@ -40,7 +42,8 @@ struct client {
 	enum doom doom;
 	int64_t doom_sent, doom_read; /* bytes after which; -1: no */
 	uint64_t doom_us;	      /* time after which; 0: no */
-	const struct malformed *raw;  /* sent as it is in place of requests: must be refused */
+	struct vanish_plan vanishes;
+	const struct malformed *raw; /* sent as it is in place of requests: must be refused */
 	bool silent;	  /* sends nothing (more): a time-out of the worker must end it */
 	uint64_t stop_at; /* silent: bytes of all it sends before */
 	/* internal */

@@ -626,6 +626,10 @@ static void mux_doom(struct mux *c)
 	case DOOM_CLOSE:
 		mux_hang_up(c, "doom", c->doom == DOOM_RESET);
 		break;
+	case DOOM_VANISH:
+		vanish(c->link.c, &c->vanishes);
+		mux_hang_up(c, "vanished", false);
+		break;
 	case DOOM_HALF:
 		if (!c->half && c->link.ready)
 			link_shutdown(&c->link);

@@ -66,6 +66,7 @@ struct mux {
 	enum doom doom;
 	int64_t doom_sent, doom_read; /* bytes after which; -1: no */
 	uint64_t doom_us;	      /* time after which; 0: no */
+	struct vanish_plan vanishes;
 	/* internal: of the connection */
 	struct link link;
 	nghttp2_session *session;

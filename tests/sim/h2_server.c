@@ -5,8 +5,10 @@
 #include <string.h>
 #include "link.h"
 #include "server.h"
+#include "vanish.h"
 
 #define OUT_ENOUGH 16384
+#define PING_MS	   10000 /* until the worker asks, and until it believes that nobody is there */
 
 struct hstream;
 struct hserver_timer {
@@ -141,6 +143,20 @@ static void hserver_doom(struct hserver *c, bool reset)
 {
 	c->doomed = true;
 	c->reset |= reset;
+}
+
+/* PING finds it out, or there are no requests: then it is idle. A time-out each may pass before. */
+static void hserver_vanish(struct hserver *c)
+{
+	for (struct hstream *s = c->streams; s; s = s->next) {
+		if (!s->try)
+			continue;
+		s->try->bits |= NEXT_TIMEOUT | NEXT_ERROR;
+		s->try->hung = !s->answered && world.setup.read_timeout < PING_MS;
+		s->try->unclear = true;
+	}
+	vanish(c->link.c, &(struct vanish_plan){"PING", 0, 2 * PING_MS + GROUP_IDLE_MS});
+	hserver_doom(c, true);
 }
 
 static struct hstream *hstream_find(struct hserver *c, int32_t id)
@@ -385,6 +401,9 @@ static void hstream_answer(struct hstream *s)
 	case HACT_CLOSE:
 	case HACT_CUT:
 		hserver_doom(c, s->act == HACT_CUT);
+		break;
+	case HACT_VANISH:
+		hserver_vanish(c);
 		break;
 	case HACT_HANG:
 	case HACT_STUCK:

@@ -31,7 +31,8 @@ enum hact {
 	HACT_SETTINGS, /* fewer streams (even none) and smaller windows from now on */
 	HACT_END,
 	/* In scripts only; honest: */
-	HACT_PART = HACT_END /* answers, and says GOAWAY to all that it has not begun to answer */
+	HACT_PART = HACT_END, /* answers, and says GOAWAY to all that it has not begun to answer */
+	HACT_VANISH	      /* not honest: its machine is gone without a word */
 };
 
 struct link;

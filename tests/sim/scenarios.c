@@ -60,6 +60,8 @@ const struct scenario *const scenarios[] = {
 	&scenario_crowd,
 	&scenario_dry,
 	&scenario_dns,
+	&scenario_vanish,
+	&scenario_gone,
 	NULL
 };
 /* clang-format on */

@@ -18,3 +18,5 @@ extern const struct scenario scenario_linger;
 extern const struct scenario scenario_burst, scenario_crowd, scenario_dry;
 /* names */
 extern const struct scenario scenario_dns;
+/* who is gone without a word */
+extern const struct scenario scenario_vanish, scenario_gone;

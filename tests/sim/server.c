@@ -5,6 +5,7 @@
 #include "h2_server.h"
 #include "link.h"
 #include "raw.h"
+#include "vanish.h"
 
 /* What may go wrong before a request comes, and with the bytes below it. */
 enum greeting {
@@ -347,6 +348,7 @@ static void answer_spoil(struct sconn *s)
 		s->try->bits |= NEXT_ERROR;
 		break;
 	case ACT_HANG_MIDDLE:
+	case ACT_VANISH_MIDDLE:
 		f->cut = (int64_t)sim_draw((uint64_t)all);
 		s->try->bits = f->cut < (int64_t)f->head.n ? NEXT_TIMEOUT : s->try->bits;
 		break;
@@ -397,6 +399,19 @@ static void sconn_pace(struct sconn *s)
 	s->pause_us = (unsigned)sim_draw(8000);
 }
 
+/* A request that waits for an answer has its time-out; a connection that is idle may be taken once
+ * more before its time is over. */
+static void sconn_vanish(struct sconn *s)
+{
+	unsigned wait = world.setup.read_timeout;
+	bool idle = s->act == ACT_VANISH_IDLE;
+
+	vanish(s->link.c,
+	       &(struct vanish_plan){idle ? "keepalive_timeout of a group" : "proxy_read_timeout",
+				     idle ? 0 : wait, idle ? GROUP_IDLE_MS + wait : wait});
+	sconn_end(s, false);
+}
+
 void sconn_answer(struct sconn *s, enum act act)
 {
 	s->act = act;
@@ -409,9 +424,11 @@ void sconn_answer(struct sconn *s, enum act act)
 		sconn_end(s, act == ACT_RESET);
 		return;
 	}
-	if (act == ACT_HANG) {
+	if (act == ACT_HANG || act == ACT_VANISH) {
 		s->try->bits = NEXT_TIMEOUT;
 		s->try->hung = s->hung = true;
+		if (act == ACT_VANISH)
+			sconn_vanish(s);
 		return;
 	}
 	answer_prepare(s);
@@ -457,7 +474,7 @@ static void sconn_rest(struct sconn *s)
 	}
 	if (!s->read_all)
 		return;
-	if (s->act == ACT_CLOSE_IDLE || s->act == ACT_SPEAK_IDLE)
+	if (s->act == ACT_CLOSE_IDLE || s->act == ACT_SPEAK_IDLE || s->act == ACT_VANISH_IDLE)
 		sim_timer_start(&s->idle_timer.t, sim_now_us() + sim_draw(60000));
 	sconn_next(s);
 }
@@ -467,6 +484,10 @@ static void sconn_out(struct sconn *s)
 	if (feed_was_cut(&s->tx)) {
 		if (s->act == ACT_HANG_MIDDLE) {
 			s->hung = true;
+			return;
+		}
+		if (s->act == ACT_VANISH_MIDDLE) {
+			sconn_vanish(s);
 			return;
 		}
 		sconn_end(s, s->act == ACT_SHORT_RESET);
@@ -531,6 +552,11 @@ static void sconn_idle_timer(struct sim_timer *t)
 		"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 	struct sconn *s = SCONN_OF_TIMER(t);
 
+	if (s->act == ACT_VANISH_IDLE) {
+		if (s->answered)
+			sconn_vanish(s);
+		return;
+	}
 	if (s->act == ACT_SPEAK_IDLE && !s->answering) {
 		link_write(&s->link, words, sizeof(words) - 1);
 		if (s->try)

@@ -29,7 +29,11 @@ enum act {
 	ACT_BAD_CHUNK,
 	ACT_UNASKED_101,
 	ACT_END,
-	ACT_STUCK, /* for scripts: reads the head and no more for long, says nothing */
+	/* for scripts: */
+	ACT_STUCK,	   /* reads the head and no more for long, says nothing */
+	ACT_VANISH,	   /* is gone without a word, ... */
+	ACT_VANISH_MIDDLE, /* ... in the middle of the answer, ... */
+	ACT_VANISH_IDLE,   /* ... when it is out */
 };
 
 /* One listens at each address of the setup. */

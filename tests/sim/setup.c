@@ -347,7 +347,8 @@ static void print_group(const struct group_setup *g, unsigned nth, struct text *
 		text_printf(out, "%s%s;\n", v->backup ? " backup" : "", v->down ? " down" : "");
 	}
 	if (g->keepalive)
-		text_printf(out, "  keepalive %u; keepalive_timeout 20s;\n", g->keepalive);
+		text_printf(out, "  keepalive %u; keepalive_timeout %ums;\n", g->keepalive,
+			    GROUP_IDLE_MS);
 	else
 		text_printf(out, "  keepalive 0;\n");
 	text_printf(out, "}\n");

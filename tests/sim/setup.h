@@ -6,9 +6,10 @@
 #include "bytes.h"
 #include "http/fail.h"
 
-#define GROUPS_MAX  4
-#define SERVERS_MAX 4 /* of a group */
-#define ROUTES_MAX  16
+#define GROUPS_MAX    4
+#define SERVERS_MAX   4 /* of a group */
+#define ROUTES_MAX    16
+#define GROUP_IDLE_MS 20000 /* keepalive_timeout of the groups */
 
 enum family { FAMILY_IPV4, FAMILY_IPV6, FAMILY_UNIX };
 
