@@ -123,8 +123,8 @@ enum fail h2_refused(struct h2_upconn *c)
 	return ends && c->served ? FAIL_UPSTREAM_GOAWAY : FAIL_UPSTREAM_REFUSED;
 }
 
-/* The connection is lost. What never left cannot have been acted upon. */
-static void h2_upconn_lost(struct h2_upconn *c, enum fail f)
+/* The connection is lost to them. What never left cannot have been acted upon. */
+static void h2_upconn_forsake(struct h2_upconn *c, enum fail f)
 {
 	while (!list_empty(&c->streams)) {
 		struct h2_stream *st = CONTAINER_OF(c->streams.next, struct h2_stream, link);
@@ -137,15 +137,24 @@ static void h2_upconn_lost(struct h2_upconn *c, enum fail f)
 				     : st->head_sent ? h2_why_lost(c, st, f)
 						     : h2_refused(c));
 	}
-	h2_upconn_free(c);
 }
 
 /* ---- output ---- */
 
+/* There is always some room for what is not DATA: nghttp2 says that a connection has failed, and
+ * why, in a frame. */
+static bool h2_upconn_has_out_room(struct h2_upconn *c)
+{
+	size_t n = inbuf_len(&c->out);
+
+	return n < H2_OUT_SOFT ||
+	       (n < H2_OUT_CONTROL && nghttp2_session_get_outbound_queue_size(c->session));
+}
+
 /* Frames into c->out. False: no memory. */
 static bool h2_upconn_fill(struct h2_upconn *c)
 {
-	while (inbuf_len(&c->out) < H2_OUT_SOFT) {
+	while (h2_upconn_has_out_room(c)) {
 		size_t had = inbuf_len(&c->out);
 		const uint8_t *p;
 		ssize_t n = nghttp2_session_mem_send(c->session, &p);
@@ -250,6 +259,7 @@ static void h2_upconn_read(struct h2_upconn *c)
 		if (n == -EAGAIN)
 			return;
 		if (n <= 0) {
+			c->closed = true;
 			c->broken = n == -ECONNRESET ? FAIL_UPSTREAM_RESET : FAIL_UPSTREAM_CLOSED;
 			return;
 		}
@@ -274,7 +284,8 @@ static void h2_upconn_close(struct h2_upconn *c)
 {
 	(void)nghttp2_session_terminate_session(c->session, NGHTTP2_NO_ERROR);
 	h2_upconn_write(c);
-	h2_upconn_lost(c, FAIL_UPSTREAM_CLOSED);
+	h2_upconn_forsake(c, FAIL_UPSTREAM_CLOSED);
+	h2_upconn_free(c);
 }
 
 static void h2_upconn_idle_limit(const struct h2_upconn *c)
@@ -296,6 +307,43 @@ static void h2_upconn_idle_limit(const struct h2_upconn *c)
 		h2_upconn_close(oldest);
 }
 
+/* Reads on, to no purpose but that closing does not become a reset, which may overtake GOAWAY.
+ * False: there is more. */
+static bool h2_upconn_discard(struct h2_upconn *c)
+{
+	for (int i = 0; i < READS_MAX && !c->closed; i++) {
+		ssize_t n = stream_recv(&c->u->stream, h2.scratch, READ_SIZE);
+
+		if (n == -EAGAIN)
+			return true;
+		c->closed = n <= 0;
+	}
+	return c->closed;
+}
+
+/* GOAWAY waits behind bytes that the server has not read yet: it has some time to. Nobody waits for
+ * that. False: the connection ends now. */
+static bool h2_upconn_last_words(struct h2_upconn *c)
+{
+	uint64_t now = io_now_ms();
+	bool all;
+
+	if (!c->behind && !c->last_ms)
+		return false;
+	if (!c->last_ms) {
+		c->last_ms = now + H2_LAST_WORDS_MS;
+		list_del(&c->idle);
+		timer_stop(&co_sched.wheel, &c->watch);
+	}
+	if (c->deaf || c->closed || c->broken == FAIL_UPSTREAM_SILENT || now >= c->last_ms)
+		return false;
+	if (!c->behind && !c->shut)
+		c->shut = stream_shutdown(&c->u->stream) != -EAGAIN;
+	all = h2_upconn_discard(c);
+	timer_start(&co_sched.wheel, &c->timer, all ? c->last_ms : now);
+	return !c->closed;
+}
+
 void h2_upconn_settle(struct h2_upconn *c)
 {
 	bool idle = !list_empty(&c->idle);
@@ -305,7 +353,9 @@ void h2_upconn_settle(struct h2_upconn *c)
 		c->broken = c->draining ? FAIL_UPSTREAM_CLOSED : FAIL_UPSTREAM_H2;
 	if (c->broken != FAIL_OK) {
 		h2_upconn_write(c); /* GOAWAY */
-		h2_upconn_lost(c, c->broken);
+		h2_upconn_forsake(c, c->broken);
+		if (!h2_upconn_last_words(c))
+			h2_upconn_free(c);
 		return;
 	}
 	if (!c->nstreams && !h2_upconn_may_stay(c)) {
@@ -341,7 +391,9 @@ static void h2_upconn_timer(struct timer *t)
 {
 	struct h2_upconn *c = CONTAINER_OF(t, struct h2_upconn, timer);
 
-	if (c->more)
+	if (c->broken != FAIL_OK)
+		h2_upconn_settle(c);
+	else if (c->more)
 		h2_upconn_run(c);
 	else
 		h2_upconn_close(c);

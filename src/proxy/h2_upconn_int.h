@@ -7,9 +7,11 @@
 #define H2_STREAMS_BEFORE_SETTINGS 100	       /* RFC 9113 6.5.2 recommends no less */
 #define H2_HTTP1_MS		   300000      /* that long HTTP_1_1_REQUIRED is remembered */
 #define H2_OUT_SOFT		   (64 * 1024) /* bytes of frames that wait for the socket, about */
+#define H2_OUT_CONTROL		   (80 * 1024) /* the same, as long as they are not DATA */
 #define H2_LIKED_MS		   10000       /* that long it is remembered how many it refused */
 #define H2_LIKED_MIN		   4u	       /* of connections that end, some may be idle ones */
 #define H2_STREAMS_MAX		   256	       /* on one connection, whatever the server allows */
+#define H2_LAST_WORDS_MS	   5000	       /* for a server that reads late to hear GOAWAY */
 
 struct h2_upconn {
 	struct upconn *u;
@@ -39,6 +41,9 @@ struct h2_upconn {
 	enum fail broken;   /* FAIL_OK: not */
 	bool draining;	    /* gets no more requests */
 	bool deaf;	    /* the server reads no more */
+	bool closed;	    /* it has ended the connection */
+	bool shut;	    /* we have, and read only */
+	uint64_t last_ms;   /* broken, and GOAWAY waits for the socket: until then */
 	bool more;	    /* there is more to read */
 	bool behind;	    /* the socket did not take all of `out` */
 	bool settings;	    /* the server's have arrived */

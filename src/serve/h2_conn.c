@@ -12,6 +12,7 @@
 #define READS_A_TURN  8
 #define FORGET_AFTER  1000 /* ms without streams */
 #define LEAVE_GRACE   1000 /* ms for the client to hear of the first GOAWAY */
+#define LAST_WORDS    5000 /* ms for a client that reads late to hear of its error */
 #define QUEUE_MAX     256  /* frames that wait in nghttp2 while the socket is full: no more input */
 #define WINDOW_OF_ALL 0x7fffffff /* each stream has its own ceiling */
 
@@ -214,26 +215,41 @@ static void h2_conn_write(struct h2_conn *h, bool all)
 	h->blocked = c->stream.io.parked_writes = false;
 }
 
+/* A frame of nghttp2's. False: it has none, or paused, or the connection is dead. */
+static bool pump_frame(struct h2_conn *h)
+{
+	const uint8_t *p;
+	ssize_t n = nghttp2_session_mem_send(h->session, &p);
+	char *to;
+
+	if (n == 0)
+		return false;
+	to = n > 0 ? h2_conn_room(h, (size_t)n) : NULL;
+	if (!to) {
+		h2_conn_die(h);
+		return false;
+	}
+	memcpy(to, p, (size_t)n);
+	h2_conn_put(h, (size_t)n);
+	return true;
+}
+
 /* One round: nghttp2's frames until `out` is full. False: it has no more. */
 static bool pump_round(struct h2_conn *h)
 {
-	const uint8_t *p;
-	ssize_t n;
-	char *to;
-
-	while (!h2_conn_full(h)) {
-		n = nghttp2_session_mem_send(h->session, &p);
-		if (n == 0)
-			return h2_conn_full(h);
-		to = n > 0 ? h2_conn_room(h, (size_t)n) : NULL;
-		if (!to) {
-			h2_conn_die(h);
-			return false;
-		}
-		memcpy(to, p, (size_t)n);
-		h2_conn_put(h, (size_t)n);
-	}
+	while (!h2_conn_full(h))
+		if (!pump_frame(h))
+			return h->phase != H2_DEAD && h2_conn_full(h);
 	return true;
+}
+
+/* The socket is full. There is always some room for what is not DATA: nghttp2 says that the
+ * connection has failed, and why, in a frame. */
+static void pump_control(struct h2_conn *h)
+{
+	while (inbuf_len(&h->out) < H2_OUT_ROOM &&
+	       nghttp2_session_get_outbound_queue_size(h->session) && pump_frame(h))
+		;
 }
 
 void h2_conn_pump(struct h2_conn *h)
@@ -252,16 +268,21 @@ void h2_conn_pump(struct h2_conn *h)
 
 /* ---- the end ---- */
 
-void h2_conn_die(struct h2_conn *h)
+static void abort_streams(struct h2_conn *h)
 {
 	struct list *l, *tmp;
 
+	list_each_safe (l, tmp, &h->streams)
+		h2_stream_abort(CONTAINER_OF(l, struct h2_client, link));
+}
+
+void h2_conn_die(struct h2_conn *h)
+{
 	if (h->phase == H2_DEAD)
 		return;
 	h->phase = H2_DEAD;
 	h2_conn_touch(h);
-	list_each_safe (l, tmp, &h->streams)
-		h2_stream_abort(CONTAINER_OF(l, struct h2_client, link));
+	abort_streams(h);
 }
 
 void h2_conn_check(struct h2_conn *h, int rc)
@@ -361,6 +382,8 @@ static uint64_t h2_conn_deadline(struct h2_conn *h)
 		return io_now_ms();
 	if (h->blocked)
 		at = h->moved_ms + h->send_timeout_ms;
+	if (h->blocked && h->last_ms)
+		at = MIN_OF(at, h->last_ms);
 	if (h->head_ms)
 		at = MIN_OF(at, h->head_ms + h->header_timeout_ms);
 	if (!h->nstreams && !h->head_ms && h->phase == H2_OPEN)
@@ -387,7 +410,9 @@ static void h2_conn_late(struct h2_conn *h)
 {
 	uint64_t now = io_now_ms();
 
-	if (h->blocked && now >= h->moved_ms + h->send_timeout_ms) {
+	if (h->blocked && h->last_ms && now >= h->last_ms) {
+		h2_conn_die(h);
+	} else if (h->blocked && now >= h->moved_ms + h->send_timeout_ms) {
 		fail_count(FAIL_CLIENT_TIMEOUT_SEND);
 		h2_conn_die(h);
 	} else if (h->head_ms && now >= h->head_ms + h->header_timeout_ms) {
@@ -571,6 +596,19 @@ static bool h2_conn_has_open(struct h2_conn *h)
 	return false;
 }
 
+/* An error of the connection takes its streams along. The reason waits for a client that does not
+ * read, but not for ever. */
+static void h2_conn_cut(struct h2_conn *h)
+{
+	if (!inbuf_len(&h->out) && !nghttp2_session_want_write(h->session)) {
+		h->linger = true;
+		h2_conn_die(h);
+	} else if (!h->cut) {
+		h->cut = true;
+		abort_streams(h);
+	}
+}
+
 /* A connection of HTTP/2 has no location. */
 static void h2_conn_linger(struct conn *c)
 {
@@ -591,7 +629,9 @@ static void h2_conn_end(struct io_turn_end *e)
 		h2_conn_leave(h);
 	h2_conn_goodbye(h);
 	if (h->phase != H2_DEAD) {
-		if (!h->blocked)
+		if (h->blocked)
+			pump_control(h);
+		else
 			h2_conn_pump(h);
 		if (!h->blocked)
 			h2_conn_write(h, true);
@@ -599,12 +639,11 @@ static void h2_conn_end(struct io_turn_end *e)
 	if (h->starved)
 		h2_conn_die(h);
 	list_del(&h->end.link);
-	/* An error of the connection takes its streams along. */
+	if (h->terminated && !h->last_ms)
+		h->last_ms = io_now_ms() + LAST_WORDS;
 	if (h->phase != H2_DEAD && h->nstreams && !nghttp2_session_want_read(h->session) &&
-	    (h->phase != H2_LEAVING || h->terminated) && h2_conn_has_open(h)) {
-		h->linger = !inbuf_len(&h->out);
-		h2_conn_die(h);
-	}
+	    (h->phase != H2_LEAVING || h->terminated) && h2_conn_has_open(h))
+		h2_conn_cut(h);
 	list_del(&h->end.link);
 	if (h->phase == H2_DEAD ? !h->nstreams : h2_conn_done(h)) {
 		/* Whoever had to be stopped is not listened to any longer. */

@@ -63,6 +63,7 @@ struct h2_conn {
 	uint64_t moved_ms;	/* when output last moved, while it is blocked */
 	uint64_t idle_ms;	/* since when there are no streams */
 	uint64_t leave_ms;	/* H2_NOTICED: when the last GOAWAY is due at the latest */
+	uint64_t last_ms;	/* terminated: until then the client may read why; 0: not yet */
 	uint64_t updates, updates_paid; /* WINDOW_UPDATEs that came; that our DATA has paid for */
 	uint64_t glitch_ms;		/* when the account was last looked at */
 	uint32_t nstreams, max_streams;
@@ -82,6 +83,7 @@ struct h2_conn {
 	bool blocked;	     /* the socket is full */
 	bool terminated;     /* a GOAWAY with the reason is on its way */
 	bool linger;	     /* and has left: the client may read it */
+	bool cut;	     /* that took the streams along */
 	bool more;	     /* there may be input that was not read: next turn */
 	bool has_frame_room; /* of nghttp2's memory: the thread's frame buffer is lent */
 	bool starved;	     /* a frame that the client waits for was lost for want of memory */

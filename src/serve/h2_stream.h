@@ -56,7 +56,7 @@ static inline struct h2_client *h2_of(struct req *r)
 /* Nothing can be said or heard on it any more. */
 static inline bool h2_gone(const struct h2_client *s)
 {
-	return s->closed || s->h2->phase == H2_DEAD;
+	return s->closed || s->h2->cut || s->h2->phase == H2_DEAD;
 }
 
 /* ---- h2_stream.c ---- */
