@@ -8,6 +8,7 @@
 #include <string.h>
 #include "base/hash.h"
 #include "base/list.h"
+#include "base/mutant.h"
 #include "base/pool.h"
 #include "io/loop.h"
 #include "net/resolver.h"
@@ -171,6 +172,7 @@ static void cache_put(const struct question *q, uint64_t set)
 	struct span name = span_make(q->name, q->nname);
 	struct answer *e, *old;
 
+	keep_ms <<= 3 * MUTANT(stale_names);
 	if (keep_ms == 0 || (q->rc < 0 && q->rc != -ENOENT))
 		return;
 	e = mem_alloc(sizeof(*e) + n * sizeof(e->addrs[0]) + q->nname);
@@ -288,8 +290,8 @@ static void sock_writer(void *arg)
 
 	/* c-ares says that it has something to send before that is so, and is on the stack: it must
 	 * not be called until it has returned. */
-	while (s->want_write && co_yield () >= 0 && s->ch && s->want_write &&
-	       iofd_wait(&s->io, IO_W, CO_NEVER) >= 0)
+	while (s->want_write && (MUTANT(ares_inside) || co_yield () >= 0) && s->ch &&
+	       s->want_write && iofd_wait(&s->io, IO_W, CO_NEVER) >= 0)
 		if (s->ch)
 			channel_process(s->ch, ARES_SOCKET_BAD, s->io.fd);
 	s->writing = false;

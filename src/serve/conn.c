@@ -523,7 +523,7 @@ void conn_linger_times(struct conn *c, const struct core_loc *l)
 
 void conn_linger(struct conn *c)
 {
-	if (c->cancelled || conns.aborted) {
+	if (c->cancelled || conns.aborted || MUTANT(no_linger)) {
 		conn_close(c, false);
 		return;
 	}
