@@ -6,7 +6,7 @@
 
 #define H2_IDENTITY 2  /* plain connections that speak HTTP/2 */
 #define REFUSED_MAX 3  /* times that servers refuse a request and do nothing else */
-#define GOAWAY_MAX  64 /* connections that end ahead of it, having answered others */
+#define GOAWAY_MAX  64 /* connections that end ahead of it, having answered others, or are full */
 
 /* ---- log lines ---- */
 
@@ -57,6 +57,8 @@ static const char *exchange_words(enum fail f)
 		return "upstream prematurely closed connection";
 	case FAIL_UPSTREAM_REFUSED:
 		return "upstream refused the request";
+	case FAIL_UPSTREAM_FULL:
+		return "upstream refused the request beside others (REFUSED_STREAM)";
 	case FAIL_UPSTREAM_GOAWAY:
 		return "upstream ended the connection ahead of the request (GOAWAY)";
 	case FAIL_UPSTREAM_HTTP1:
@@ -280,7 +282,7 @@ static bool exchange_repeatable(const struct exchange *x)
 /* Nothing of the request was looked at. */
 static bool fail_is_refusal(enum fail f)
 {
-	return f == FAIL_UPSTREAM_REFUSED || f == FAIL_UPSTREAM_GOAWAY;
+	return f == FAIL_UPSTREAM_REFUSED || f == FAIL_UPSTREAM_GOAWAY || f == FAIL_UPSTREAM_FULL;
 }
 
 static void exchange_note_refusal(struct exchange *x, enum fail f)
@@ -289,12 +291,12 @@ static void exchange_note_refusal(struct exchange *x, enum fail f)
 	if (!x->refused && !x->goaways)
 		x->refused_ms = io_now_ms();
 	x->refused += f == FAIL_UPSTREAM_REFUSED;
-	x->goaways += f == FAIL_UPSTREAM_GOAWAY;
+	x->goaways += f != FAIL_UPSTREAM_REFUSED;
 }
 
 /* Who refuses and does nothing else is soon believed. A server whose connections do not live long
- * (RFC 9113 6.8) answers somebody on each of them, so our turn comes; it is waited for as long as
- * for an answer. */
+ * (RFC 9113 6.8) answers somebody on each of them, and one that has others to do may take this one
+ * when it is alone, so our turn comes; it is waited for as long as for an answer. */
 static bool exchange_refused_again(const struct exchange *x)
 {
 	const struct proxy_conf *c = x->conf;

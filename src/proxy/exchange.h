@@ -59,7 +59,8 @@ struct exchange {
 	void *state;	     /* the protocol's; NULL: not connected yet */
 	bool connected;	     /* it has a connection */
 	uint8_t refused;     /* how often by servers that did not act on it */
-	uint8_t goaways;     /* how often with connections that ended after answers to others */
+	uint8_t goaways;     /* how often with connections that ended after answers to others, or
+				that had others */
 	uint64_t refused_ms; /* when that happened first */
 	bool reused;	     /* which has served before: replay rules apply */
 	bool replayed;	     /* in this attempt, by those rules: not again */

@@ -103,14 +103,22 @@ static enum fail h2_why_lost(const struct h2_upconn *c, const struct h2_stream *
 static void h2_note_liked(const struct h2_upconn *c, bool ends, unsigned n)
 {
 	struct peer *peer = c->u->peer;
+	uint64_t until = atomic_load_explicit(&peer->liked_until_ms, memory_order_relaxed);
+	uint64_t next = io_now_ms() + H2_LIKED_MS;
 
+	/* Refusals come one by one, each leaving one stream fewer; those of another connection may
+	 * just be beginning. */
+	if (!ends && n > atomic_load_explicit(&peer->liked, memory_order_relaxed) &&
+	    !atomic_load_explicit(&peer->ends, memory_order_relaxed) &&
+	    next < until + H2_LIKED_LOW_MS)
+		return;
 	atomic_store_explicit(&peer->ends, ends, memory_order_relaxed);
 	atomic_store_explicit(&peer->liked, MAX_OF(n, 1u), memory_order_relaxed);
-	atomic_store_explicit(&peer->liked_until_ms, io_now_ms() + H2_LIKED_MS,
-			      memory_order_relaxed);
+	atomic_store_explicit(&peer->liked_until_ms, next, memory_order_relaxed);
 }
 
-/* It is one thing to refuse a request, another to end a connection that was of use. */
+/* It is one thing to refuse a request, another to end a connection that was of use, or to have
+ * enough of them. */
 enum fail h2_refused(struct h2_upconn *c)
 {
 	bool ends = c->draining || c->broken != FAIL_OK;
@@ -120,6 +128,8 @@ enum fail h2_refused(struct h2_upconn *c)
 	/* It has as many as it wants, whatever it announced. */
 	if (!ends)
 		c->limit = MIN_OF(c->limit, MAX_OF(others, 1u));
+	if (!ends && others)
+		return FAIL_UPSTREAM_FULL;
 	return ends && c->served ? FAIL_UPSTREAM_GOAWAY : FAIL_UPSTREAM_REFUSED;
 }
 
@@ -499,14 +509,16 @@ static struct h2_upconn *h2_upconn_new(struct upconn *u, const struct pick *p, u
 
 /* ---- finding ---- */
 
-/* What it may have at once. Where connections end early, each answer allows one more. */
+/* What it may have at once. Where connections end early, each answer allows one more; where streams
+ * are refused, it may have turned out meanwhile that they should be fewer. */
 static unsigned h2_upconn_limit(const struct h2_upconn *c)
 {
 	bool ends = atomic_load_explicit(&c->u->peer->ends, memory_order_relaxed);
 
 	if (io_now_ms() >= c->first_until_ms)
 		return c->limit;
-	return MIN_OF(c->limit, c->first + (ends ? c->answered : 0));
+	return MIN_OF(c->limit,
+		      ends ? c->first + c->answered : MIN_OF(c->first, h2_first(c->u->peer)));
 }
 
 static bool h2_upconn_has_room(const struct h2_upconn *c)

@@ -9,6 +9,7 @@
 #define H2_OUT_SOFT		   (64 * 1024) /* bytes of frames that wait for the socket, about */
 #define H2_OUT_CONTROL		   (80 * 1024) /* the same, as long as they are not DATA */
 #define H2_LIKED_MS		   10000       /* that long it is remembered how many it refused */
+#define H2_LIKED_LOW_MS		   1000	       /* and that long more than that is not believed */
 #define H2_LIKED_MIN		   4u	       /* of connections that end, some may be idle ones */
 #define H2_STREAMS_MAX		   256	       /* on one connection, whatever the server allows */
 #define H2_LAST_WORDS_MS	   5000	       /* for a server that reads late to hear GOAWAY */

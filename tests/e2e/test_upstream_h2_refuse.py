@@ -76,18 +76,35 @@ def refused(stream):
 
 
 @needs_h2load
-def test_takes_less_than_it_announces(start, raw):
-    """RST_STREAM with REFUSED_STREAM for what is more than two at once."""
+@pytest.mark.parametrize("pause", [None, 0, 0.0003, 0.001, 0.003])
+def test_takes_less_than_it_announces(start, raw, pause):
+    """RST_STREAM with REFUSED_STREAM for what is more than two at once; all in one write, or one by one, with a pause between
+    them: then those that were refused first are elsewhere when the last ones are, where it begins again."""
     def on_head(c, stream, fields, end):
         c.batch = getattr(c, "batch", []) + [stream]
         if len(c.buf) >= 9 and c.buf[3] == HEADERS:
             return
-        c.send(b"".join(answered(n) for n in c.batch[:2]) + b"".join(refused(n) for n in c.batch[2:]))
+        words = [answered(n) for n in c.batch[:2]] + [refused(n) for n in c.batch[2:]]
+        for w in words if pause is not None else [b"".join(words)]:
+            c.send(w)
+            time.sleep(pause or 0)
         c.batch = []
     b = raw(on_head)
     s = start(conf(b), workers=1)
     assert load(s, 2000, 64) == [2000, 0, 0, 0]
-    assert b.streams < 3000
+    assert b.streams < 2200  # each of the 62 is refused about once
+
+
+def test_refuses_all(start, raw):
+    """However many are refused side by side, it does not take long to learn that alone they fare no better."""
+    b = raw(lambda c, stream, fields, end: c.send(refused(stream)))
+    s = start(conf(b), workers=1)
+    with H2(s.port()) as c:
+        ids = [c.open(c.fields("/")) for _ in range(64)]
+        for n in ids:
+            assert c.response(n).status == 502
+    assert b.streams <= 8 * 64
+    s.wait_log("upstream refused the request", "error.log")
 
 
 def test_goaway_for_ever(start, raw):
