@@ -26,7 +26,7 @@ static const char usage[] =
 	"  --scenario NAME   a named world instead of random ones; \"all\": each named one\n"
 	"  --regressions F   the worlds listed in that file\n"
 	"  --jobs N          at a time (default 2)\n"
-	"  --limit S         wall time of a world that counts as a hang (default 60)\n"
+	"  --limit S         processor time of a world that counts as a hang (default 60)\n"
 	"  --failures N      stop after so many (default 3)\n"
 	"  --trace           every event to stderr\n"
 	"  --twice           one world twice: both must have the same fingerprint\n"

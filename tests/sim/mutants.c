@@ -5,7 +5,7 @@
 #include "runner.h"
 #include "world.h"
 
-#define LIMIT_S 20 /* wall time of a world; more is a hang */
+#define LIMIT_S 20 /* processor time of a world; more is a hang */
 
 #ifdef BUILT_WITH_MUTANTS
 #undef MUTANT

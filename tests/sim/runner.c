@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -59,6 +60,17 @@ int run_here(const struct run *run, struct run_result *result)
 
 /* ---- in the parent ---- */
 
+/* Of the processor, for others may be busy, too; one that waits for ever gets ten times that. */
+static void limit_time(unsigned limit_s)
+{
+	struct itimerval t = {.it_value.tv_sec = limit_s};
+
+	signal(SIGPROF, on_hang);
+	signal(SIGALRM, on_hang);
+	setitimer(ITIMER_PROF, &t, NULL);
+	alarm(10 * limit_s);
+}
+
 static void job_start(struct runner *r, struct job *j, struct run_result *result)
 {
 	memset(result, 0, sizeof(*result));
@@ -72,8 +84,7 @@ static void job_start(struct runner *r, struct job *j, struct run_result *result
 	if (j->pid > 0)
 		return;
 	dup2(j->out, 2);
-	signal(SIGALRM, on_hang);
-	alarm(r->limit_s);
+	limit_time(r->limit_s);
 	_exit(run_here(&j->run, result));
 }
 

@@ -17,7 +17,7 @@ struct run_result {
 
 struct runner {
 	unsigned jobs;
-	unsigned limit_s;      /* wall time of a world; more is a failure */
+	unsigned limit_s;      /* processor time of a world; more is a failure */
 	unsigned failures_max; /* stops after so many */
 	bool quiet;
 	const char *looked_for; /* the invariant whose failures count; NULL: all */
