@@ -95,18 +95,35 @@ static ssize_t end_send(struct tunnel_side *side, struct span bytes)
 	return (ssize_t)bytes.n;
 }
 
+/* Bytes that the tunnel has handed over, or its end, lie in no frame yet. */
+static bool out_waits(const struct h2_stream *st)
+{
+	return st->conn && (piece_len(&st->piece) || (st->piece_last && !st->sent));
+}
+
+/* When the other direction is over too the tunnel is, and with it the stream: so what waits for the
+ * window goes first. */
 static int end_shutdown(struct tunnel_side *side)
 {
 	struct http2 *h = side->end;
 
-	h->st.piece_last = true;
-	h2_stream_resume(&h->st);
-	return 0;
+	if (!h->st.piece_last) {
+		h->st.piece_last = true;
+		h2_stream_resume(&h->st);
+	}
+	return out_waits(&h->st) ? -EAGAIN : 0;
 }
 
 static bool end_hung_up(struct tunnel_side *side)
 {
 	return !((struct http2 *)side->end)->st.conn;
+}
+
+static uint64_t end_others_moved_ms(struct tunnel_side *side)
+{
+	const struct h2_stream *st = &((struct http2 *)side->end)->st;
+
+	return out_waits(st) ? st->sent_ms : 0;
 }
 
 static const struct tunnel_end_ops end_ops = {
@@ -117,6 +134,7 @@ static const struct tunnel_end_ops end_ops = {
 	.send = end_send,
 	.shutdown = end_shutdown,
 	.hung_up = end_hung_up,
+	.others_moved_ms = end_others_moved_ms,
 };
 
 bool http2_tunnel(struct exchange *x, struct tunnel *t)
