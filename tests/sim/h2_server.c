@@ -28,6 +28,7 @@ struct hstream {
 	enum hact act;
 	bool got_trailers;
 	bool read_all, answering, answered, deferred, paused;
+	bool tunnel;		       /* read_all: the client's direction is over */
 	int64_t up, down, length, cut; /* cut: bytes after which the answer stops; -1: none */
 	size_t step, owed;
 	unsigned pause_us;
@@ -118,6 +119,8 @@ static void hserver_end(struct hserver *c)
 		struct hstream *s = c->streams;
 
 		c->streams = s->next;
+		if (s->try && s->tunnel && lost)
+			s->try->unclear = true; /* was it opened? */
 		if (s->try && !s->try->refused && (lost || hstream_error_counts(s)))
 			s->try->bits |= NEXT_ERROR;
 		hstream_free(s);
@@ -174,7 +177,11 @@ static int hserver_on_close(nghttp2_session *session, int32_t id, uint32_t error
 
 	if (!s)
 		return 0;
+	sim_note("stream %d is closed: %u", id, error);
 	s->open = false;
+	if (s->tunnel && ask_is_sure(s->ask) && s->up != s->ask->tunnel_up)
+		sim_broken("tunnel", "request %u: only %lld of %lld bytes came from the client",
+			   s->ask->id, (long long)s->up, (long long)s->ask->tunnel_up);
 	sim_timer_stop(&s->answer_timer.t);
 	sim_timer_stop(&s->pace_timer.t);
 	sim_timer_stop(&s->window_timer.t);
@@ -220,6 +227,64 @@ static ssize_t hstream_read(nghttp2_session *session, int32_t id, uint8_t *buf, 
 		sim_timer_start(&s->pace_timer.t, sim_now_us() + s->pause_us);
 	}
 	return (ssize_t)n;
+}
+
+/* Its bytes, and its end when this side says that, or the other has. */
+static ssize_t hstream_read_tunnel(nghttp2_session *session, int32_t id, uint8_t *buf,
+				   size_t length, uint32_t *flags, nghttp2_data_source *source,
+				   void *arg)
+{
+	struct hstream *s = source->ptr;
+	size_t n = MIN_OF(length, (size_t)(s->length - s->down));
+	bool over;
+
+	if (s->step)
+		n = MIN_OF(n, s->step);
+	over = s->down + (int64_t)n == s->length && (s->ask->half_down || s->read_all);
+	if (s->paused || (!n && !over)) {
+		s->deferred = true;
+		return NGHTTP2_ERR_DEFERRED;
+	}
+	bytes_fill(ask_answer_key(s->ask, ask_try_nth(s->ask, s->try)), (uint64_t)s->down,
+		   (char *)buf, n);
+	s->down += (int64_t)n;
+	s->try->written += (int64_t)n;
+	if (over) {
+		*flags |= NGHTTP2_DATA_FLAG_EOF;
+		s->answered = true;
+	} else if (s->act == HACT_RESET_MIDDLE && s->down >= s->cut) {
+		nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, (uint32_t)sim_draw(14));
+	} else if (s->step) {
+		s->paused = true;
+		sim_timer_start(&s->pace_timer.t, sim_now_us() + s->pause_us);
+	}
+	return (ssize_t)n;
+}
+
+/* 200 to an extended CONNECT (RFC 8441 5). */
+static void hstream_tunnel(struct hstream *s)
+{
+	nghttp2_data_provider body = {.source = {.ptr = s}, .read_callback = hstream_read_tunnel};
+	char id[16], nth[8];
+	nghttp2_nv nv[3] = {
+		{(uint8_t *)":status", (uint8_t *)"200", 7, 3, 0},
+		{(uint8_t *)"x-id", (uint8_t *)id, 4, 0, 0},
+		{(uint8_t *)"x-try", (uint8_t *)nth, 5, 0, 0},
+	};
+
+	nv[1].valuelen = (size_t)snprintf(id, sizeof(id), "%u", s->ask->id);
+	nv[2].valuelen = (size_t)snprintf(nth, sizeof(nth), "%u", ask_try_nth(s->ask, s->try));
+	s->try->status = 101; /* as a client of HTTP/1 has it */
+	s->try->clean = true;
+	s->try->bits = 0;
+	s->try->declared = s->length = s->ask->length;
+	s->try->written++;
+	s->cut = (int64_t)sim_draw((uint64_t)s->length + 1);
+	if (sim_chance(3000)) {
+		s->step = 1 + (size_t)sim_draw(16000) + (size_t)s->length / 300;
+		s->pause_us = (unsigned)sim_draw(8000);
+	}
+	nghttp2_submit_response(s->c->session, s->id, nv, 3, &body);
 }
 
 static void hstream_resume(struct hstream *s)
@@ -370,6 +435,11 @@ static void hserver_part(struct hserver *c)
 	nghttp2_submit_goaway(c->session, NGHTTP2_FLAG_NONE, c->last, NGHTTP2_NO_ERROR, NULL, 0);
 }
 
+static bool hstream_opens_tunnel(const struct hstream *s)
+{
+	return s->tunnel && (s->act < HACT_HONEST_END || s->act == HACT_RESET_MIDDLE);
+}
+
 static void hstream_answer(struct hstream *s)
 {
 	struct hserver *c = s->c;
@@ -379,6 +449,12 @@ static void hstream_answer(struct hstream *s)
 	s->answering = true;
 	s->ask->early |= !s->read_all && s->ask->upload >= 0;
 	sim_note("server %u.%u: act %d for request %u", c->group, c->server, s->act, s->ask->id);
+	if (hstream_opens_tunnel(s)) {
+		if (s->act == HACT_LEAVE)
+			hserver_leave(c);
+		hstream_tunnel(s);
+		return;
+	}
 	switch (s->act) {
 	case HACT_RESET:
 		s->try->bits = NEXT_ERROR;
@@ -521,6 +597,15 @@ static int hserver_on_header(nghttp2_session *session, const nghttp2_frame *fram
 
 static const char *const expected_names[] = {"authority", "method", "path",	      "scheme",
 					     "x-id",	  "x-fill", "content-length", "te"};
+static const char *const tunnel_names[] = {"protocol", "sec-websocket-version"};
+
+static bool is_among(struct span name, const char *const *names, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (span_eq(name, span_of(names[i])))
+			return true;
+	return false;
+}
 
 /* Pseudo-header fields lost their colon to head_next, which takes it for the name's end: so their
  * values begin with the name. */
@@ -544,13 +629,10 @@ static void hstream_check_names(struct ask *a, const struct parse *p)
 	size_t at = 0;
 
 	while (head_next(p, &at, &n, &v)) {
-		bool known = false;
-
 		if (!n.n)
 			span_split(&v, ':', &n);
-		for (size_t i = 0; i < sizeof(expected_names) / sizeof(*expected_names); i++)
-			known |= span_eq(n, span_of(expected_names[i]));
-		if (!known)
+		if (!is_among(n, expected_names, ARRAY_LEN(expected_names)) &&
+		    !(ask_is_tunnel(a) && is_among(n, tunnel_names, ARRAY_LEN(tunnel_names))))
 			sim_broken("request", "request %u: field %.*s: %.*s", a->id, SPAN_ARG(n),
 				   SPAN_ARG(span_cut(v, 0, 100)));
 	}
@@ -566,7 +648,10 @@ static void hstream_check_head(struct hstream *s, bool end)
 	text_add(&p.head, "\r\n", 2);
 	s->head = p.head;
 	snprintf(host, sizeof(host), "g%u", s->c->group);
-	if (!a || !span_eq(pseudo_field(&p, "method"), span_of(a->method)) ||
+	if (!a ||
+	    !span_eq(pseudo_field(&p, "method"),
+		     ask_is_tunnel(a) ? SPAN("CONNECT") : span_of(a->method)) ||
+	    (ask_is_tunnel(a) && !span_eq(pseudo_field(&p, "protocol"), SPAN("websocket"))) ||
 	    !span_eq(pseudo_field(&p, "path"), span_of(a->target)) ||
 	    !span_eq(pseudo_field(&p, "authority"), span_of(host)) ||
 	    !span_eq(pseudo_field(&p, "scheme"), s->c->link.tls ? SPAN("https") : SPAN("http")))
@@ -591,9 +676,13 @@ static void hstream_request(struct hstream *s, bool end)
 	sim_note("server %u.%u: request %u on stream %d, try %u", s->c->group, s->c->server,
 		 s->ask->id, s->id, s->ask->ntries - 1);
 	s->act = hstream_draw(s);
-	if (s->act == HACT_EARLY || s->act == HACT_STOP || s->act == HACT_ECHO ||
-	    s->act == HACT_GOAWAY || s->act == HACT_STUCK || s->act == HACT_REFUSE ||
-	    (s->act >= HACT_HONEST_END && sim_chance(3000)))
+	s->tunnel = ask_is_tunnel(s->ask);
+	if (s->tunnel) { /* there is no end to wait for */
+		s->try->read_us = sim_now_us();
+		hstream_answer(s);
+	} else if (s->act == HACT_EARLY || s->act == HACT_STOP || s->act == HACT_ECHO ||
+		   s->act == HACT_GOAWAY || s->act == HACT_STUCK || s->act == HACT_REFUSE ||
+		   (s->act >= HACT_HONEST_END && sim_chance(3000)))
 		hstream_answer(s);
 }
 
@@ -611,6 +700,11 @@ static void hstream_whole(struct hstream *s)
 {
 	struct ask *a = s->ask;
 
+	if (s->tunnel) {
+		s->read_all = true;
+		hstream_resume(s);
+		return;
+	}
 	if (s->up != MAX_OF(a->upload, 0))
 		sim_broken("body-up", "request %u: %lld of %lld bytes of the upload look complete",
 			   a->id, (long long)s->up, (long long)a->upload);
@@ -649,6 +743,18 @@ static void hstream_window_timer(struct sim_timer *t)
 	hserver_push(s->c);
 }
 
+static void hstream_tunnel_data(struct hstream *s, const uint8_t *p, size_t n)
+{
+	struct ask *a = s->ask;
+	size_t right = bytes_check(bytes_key(BYTES_TUNNEL_UP, a->id, 0), (uint64_t)s->up,
+				   (const char *)p, n);
+
+	s->up += (int64_t)n;
+	if (right < n || s->up > a->tunnel_up)
+		sim_broken("tunnel", "request %u: byte %lld from the client is wrong", a->id,
+			   (long long)s->up);
+}
+
 static int hserver_on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *p,
 			   size_t n, void *arg)
 {
@@ -658,6 +764,11 @@ static int hserver_on_data(nghttp2_session *session, uint8_t flags, int32_t id, 
 	nghttp2_session_consume_connection(session, n);
 	if (!s)
 		return 0;
+	if (s->tunnel) {
+		hstream_tunnel_data(s, p, n);
+		nghttp2_session_consume_stream(session, id, n);
+		return 0;
+	}
 	right = bytes_check(bytes_key(BYTES_UPLOAD, s->ask->id, 0), (uint64_t)s->up,
 			    (const char *)p, n);
 	s->up += (int64_t)n;
@@ -770,7 +881,8 @@ static void hserver_session(struct hserver *c)
 	nghttp2_settings_entry iv[] = {
 		{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS,
 		 world.setup.groups[c->group].honest ? 100 : 1 + (uint32_t)sim_draw(100)},
-		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, windows[sim_draw(4)]}};
+		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, windows[sim_draw(4)]},
+		{NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1}};
 	nghttp2_session_callbacks *cb;
 	nghttp2_option *o;
 
@@ -789,7 +901,8 @@ static void hserver_session(struct hserver *c)
 	BUG_ON(nghttp2_session_server_new2(&c->session, cb, c, o) != 0);
 	nghttp2_option_del(o);
 	nghttp2_session_callbacks_del(cb);
-	nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, iv, 2);
+	nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, iv,
+				world.setup.groups[c->group].h2_tunnels ? 3 : 2);
 }
 
 void hserver_accepted(unsigned group, unsigned server, struct link *l)

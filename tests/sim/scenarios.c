@@ -62,6 +62,8 @@ const struct scenario *const scenarios[] = {
 	&scenario_dns,
 	&scenario_vanish,
 	&scenario_gone,
+	&scenario_woven,
+	&scenario_ripped,
 	NULL
 };
 /* clang-format on */

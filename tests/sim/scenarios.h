@@ -20,3 +20,5 @@ extern const struct scenario scenario_burst, scenario_crowd, scenario_dry;
 extern const struct scenario scenario_dns;
 /* who is gone without a word */
 extern const struct scenario scenario_vanish, scenario_gone;
+/* WebSocket, each protocol with each */
+extern const struct scenario scenario_woven, scenario_ripped;

@@ -28,6 +28,7 @@ struct group_setup {
 	const char *balancer; /* "" or a directive */
 	unsigned keepalive;   /* 0: none */
 	bool http2;	      /* its servers speak that; not of routes that upgrade */
+	bool h2_tunnels;      /* and these take WebSocket, by extended CONNECT */
 	bool tls;	      /* its servers are reached with https:// */
 	bool automatic;	      /* with TLS: proxy_http_version auto, each server chooses */
 	bool honest;	      /* no server of it does mischief, none is limited: every request that
