@@ -107,6 +107,20 @@ def backend():
         b.close()
 
 
+@pytest.fixture
+def raw():
+    """raw(...) -> h2raw.RawServer, closed with the test."""
+    import h2raw
+    made = []
+
+    def go(*a, **kw):
+        made.append(h2raw.RawServer(*a, **kw))
+        return made[-1]
+    yield go
+    for b in made:
+        b.close()
+
+
 @pytest.fixture(scope="session")
 def certs():
     import certs as c

@@ -5,24 +5,12 @@ import threading
 import pytest
 
 from h2_backend import H2Backend
-from h2raw import DATA, END_HEADERS, END_STREAM, H2, HEADERS, RawServer, frame, literal
+from h2raw import DATA, END_HEADERS, END_STREAM, H2, HEADERS, frame, literal
 from harness import SLOW, poll
 
 pytestmark = pytest.mark.sluice_only("proxy_http_version 2")
 TRAILERS = literal("x-sum", "42") + literal("x-more", "yes")
 WANT = [("x-sum", "42"), ("x-more", "yes")]
-
-
-@pytest.fixture
-def raw():
-    made = []
-
-    def go(**kw):
-        made.append(RawServer(**kw))
-        return made[-1]
-    yield go
-    for b in made:
-        b.close()
 
 
 def conf(b, more="", how="proxy"):

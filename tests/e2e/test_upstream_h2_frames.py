@@ -3,22 +3,10 @@ import struct
 
 import pytest
 
-from h2raw import (CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, OK, RawServer, frame, literal)
+from h2raw import (CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, OK, frame, literal)
 from harness import poll
 
 pytestmark = pytest.mark.sluice_only("proxy_http_version 2")
-
-
-@pytest.fixture
-def raw():
-    made = []
-
-    def go(*a, **kw):
-        made.append(RawServer(*a, **kw))
-        return made[-1]
-    yield go
-    for b in made:
-        b.close()
 
 
 def conf(b, more="", outer=""):

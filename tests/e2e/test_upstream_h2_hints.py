@@ -3,22 +3,10 @@ import threading
 
 import pytest
 
-from h2raw import DATA, END_HEADERS, END_STREAM, H2, HEADERS, PROTOCOL_ERROR, RawServer, frame, literal
+from h2raw import DATA, END_HEADERS, END_STREAM, H2, HEADERS, PROTOCOL_ERROR, frame, literal
 from harness import SLOW, poll
 
 pytestmark = pytest.mark.sluice_only("proxy_http_version 2")
-
-
-@pytest.fixture
-def raw():
-    made = []
-
-    def go(**kw):
-        made.append(RawServer(**kw))
-        return made[-1]
-    yield go
-    for b in made:
-        b.close()
 
 
 def head(stream, status, *fields, end=False):

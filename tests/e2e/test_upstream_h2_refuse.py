@@ -8,21 +8,9 @@ import time
 
 import pytest
 
-from h2raw import DATA, END_HEADERS, END_STREAM, HEADERS, OK, REFUSED_STREAM, RST_STREAM, H2, RawServer, frame
+from h2raw import DATA, END_HEADERS, END_STREAM, HEADERS, OK, REFUSED_STREAM, RST_STREAM, H2, frame
 
 pytestmark = pytest.mark.sluice_only("proxy_http_version 2")
-
-
-@pytest.fixture
-def raw():
-    made = []
-
-    def go(*a, **kw):
-        made.append(RawServer(*a, **kw))
-        return made[-1]
-    yield go
-    for b in made:
-        b.close()
 
 
 def conf(*backends, more=""):
