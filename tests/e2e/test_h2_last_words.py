@@ -7,8 +7,7 @@ import time
 
 import pytest
 
-from h2raw import (ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, H2, HEADERS, INITIAL_WINDOW, PING, PROTOCOL_ERROR, RST_STREAM,
-                   SETTINGS, WINDOW_UPDATE, RawServer, frame, literal)
+from h2raw import DATA, H2, INITIAL_WINDOW, PROTOCOL_ERROR, SETTINGS, WINDOW_UPDATE, RawServer, frame
 from harness import SLOW, poll
 
 WIDE = 0x7fffffff
@@ -34,12 +33,13 @@ def established(s, ports):
 
 def stuck_client(s, tls=False):
     """A client that has asked for much, has given it all the room of the protocol, and reads none of it."""
-    c = H2(s.port(), settings={INITIAL_WINDOW: WIDE}, window=WIDE - 65535, rcvbuf=4096, tls=tls)
+    port = s.port("ports" if tls else "port")
+    c = H2(port, settings={INITIAL_WINDOW: WIDE}, window=WIDE - 65535, rcvbuf=4096, tls=tls)
     for _ in range(3):
         c.open(c.fields("/big"))
     me = c.sock.getsockname()[1]
-    poll(lambda: sent_and_stuck(s.port(), me), what="the socket is full")
-    return c, (s.port(), me)
+    poll(lambda: sent_and_stuck(port, me), what="the socket is full")
+    return c, (port, me)
 
 
 def sent_and_stuck(port, peer):
@@ -61,23 +61,25 @@ def sent_and_stuck(port, peer):
     return True
 
 
-def big_conf():
-    return ("server { listen 127.0.0.1:@port@; http2 on; send_timeout 60s; location / { root @PREFIX@/html; } "
-            "location /small { return 200 ok; } }")
+def big_conf(certs):
+    return ("server { listen 127.0.0.1:@port@; listen 127.0.0.1:@ports@ ssl; ssl_certificate %s; ssl_certificate_key %s; "
+            "http2 on; send_timeout 60s; location / { root @PREFIX@/html; } "
+            "location /small { return 200 ok; } }" % certs.a)
 
 
 @pytest.fixture
-def big(start):
-    s = start(big_conf(), files={"html/big": b"x" * (8 << 20)}, workers=1)
+def big(start, certs):
+    s = start(big_conf(certs), files={"html/big": b"x" * (8 << 20)}, workers=1)
     return s
 
 
 @pytest.mark.sluice_only("lingers longer")
 @pytest.mark.parametrize("name", ERRORS)
 @pytest.mark.parametrize("wait", [0, 1])
-def test_client_reads_late(big, name, wait):
+@pytest.mark.parametrize("tls", [False, True])
+def test_client_reads_late(big, name, wait, tls):
     bad, code = ERRORS[name]
-    c, ports = stuck_client(big)
+    c, ports = stuck_client(big, tls)
     c.send(bad)
     time.sleep(wait)  # it reads that late
     c.wait_closed()
@@ -127,10 +129,10 @@ def test_requests_end_when_the_error_comes(big):
 class Stuck(RawServer):
     """A server that opens its windows wide and stops reading when the request's body begins; then it breaks a rule."""
 
-    def __init__(self, bad, late=None, never=None, tls=None):
+    def __init__(self, bad, late=None, never=None):
         self.bad, self.late, self.never = bad, late, never
         self.broken, self.said, self.ended = threading.Event(), threading.Event(), threading.Event()
-        super().__init__(on_head=self.head, on_data=self.data, started=self.begin, tls=tls)
+        super().__init__(on_head=self.head, on_data=self.data, started=self.begin)
 
     def begin(self, c):
         c.send(frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW, WIDE)) +
@@ -156,8 +158,9 @@ class Stuck(RawServer):
 
 
 def up_conf(b):
-    return ("server { listen 127.0.0.1:@port@; client_max_body_size 0; proxy_http_version 2; location / { proxy_pass http://%s; "
-            "proxy_next_upstream off; } location /small { proxy_pass http://%s; } }" % (b.addr, b.addr))
+    to = "http://" + b.addr
+    return ("server { listen 127.0.0.1:@port@; client_max_body_size 0; proxy_http_version 2; location / { proxy_pass %s; "
+            "proxy_next_upstream off; } location /small { proxy_pass %s; } }" % (to, to))
 
 
 UPSTREAM = pytest.mark.sluice_only("proxy_http_version 2")
