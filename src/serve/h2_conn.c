@@ -470,8 +470,7 @@ static bool feed_part(struct h2_conn *h, const uint8_t *p, size_t n)
 {
 	ssize_t used;
 
-	if (!MUTANT(settings_at_once))
-		h2_check_part(h);
+	h2_check_part(h);
 	used = n ? nghttp2_session_mem_recv(h->session, p, n) : 0;
 	if (used < 0)
 		feed_failed(h, used);

@@ -69,10 +69,8 @@ static int h2_on_begin_headers(nghttp2_session *session, const nghttp2_frame *fr
 	}
 	/* Between the last GOAWAY's submission and its departure nghttp2 still lets in what that
 	 * says is not served. */
-	h->head = s =
-		h->nstreams < h->max_streams && (h->phase != H2_LEAVING || MUTANT(behind_goaway))
-			? h2_stream_new(h, id)
-			: NULL;
+	h->head = s = h->nstreams < h->max_streams && h->phase != H2_LEAVING ? h2_stream_new(h, id)
+									     : NULL;
 	if (!s) /* refused when the head is whole: nobody would tell that it is, of a stream that
 		   was reset */
 		return glitch(h);
