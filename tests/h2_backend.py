@@ -29,7 +29,7 @@ class H2Conn:
             client_side=False, header_encoding="latin-1", validate_inbound_headers=True,
             validate_outbound_headers=False, normalize_outbound_headers=False))
         self.requests, self.waiting, self.resets, self.windows, self.pings = {}, {}, [], 0, 0
-        self.gone = False
+        self.gone = self.acked = False  # acked: our settings are known to the client
 
     def flush(self):
         out = self.h2.data_to_send()
@@ -137,6 +137,8 @@ class H2Conn:
         elif isinstance(ev, h2.events.StreamEnded):
             self.requests[ev.stream_id].ended = True
             b.on_request(self, self.requests[ev.stream_id])
+        elif isinstance(ev, h2.events.SettingsAcknowledged):
+            self.acked = True
         elif isinstance(ev, h2.events.StreamReset):
             self.resets.append((ev.stream_id, ev.error_code))
             self.waiting.pop(ev.stream_id, None)
