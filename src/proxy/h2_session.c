@@ -196,6 +196,26 @@ static int on_begin_frame(nghttp2_session *s, const nghttp2_frame_hd *hd, void *
 	return 0;
 }
 
+/* Begun before the server said how many it takes: what nghttp2 holds back would wait until others
+ * have ended, however long they take, and no connection is made for it. Who takes none at all (yet)
+ * would not on another one either. */
+static void refuse_waiting(struct h2_upconn *c)
+{
+	unsigned sent = 0;
+	struct list *l, *tmp;
+
+	if (!c->limit)
+		return;
+	list_each (l, &c->streams)
+		sent += CONTAINER_OF(l, struct h2_stream, link)->head_sent;
+	list_each_safe (l, tmp, &c->streams) {
+		struct h2_stream *st = CONTAINER_OF(l, struct h2_stream, link);
+
+		if (st->id > 0 && !st->head_sent && ++sent > c->limit)
+			stream_refuse(st, FAIL_UPSTREAM_FULL, NGHTTP2_CANCEL);
+	}
+}
+
 static void on_settings(struct h2_upconn *c)
 {
 	uint32_t n = nghttp2_session_get_remote_settings(c->session,
@@ -205,6 +225,7 @@ static void on_settings(struct h2_upconn *c)
 	c->settings = true;
 	c->limit = MIN_OF(n, (uint32_t)H2_STREAMS_MAX);
 	atomic_store_explicit(&c->u->peer->streams, MAX_OF(c->limit, 1u), memory_order_relaxed);
+	refuse_waiting(c);
 	/* Some wait to learn what the server can do. */
 	list_each (l, &c->streams)
 		h2_stream_wake(CONTAINER_OF(l, struct h2_stream, link));

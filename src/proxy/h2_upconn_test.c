@@ -486,6 +486,29 @@ static void the_servers_limit_changes(void **state)
 	finish();
 }
 
+/* Begun before the server said how many it takes, and not sent yet: another connection can have
+ * them. What has left is the server's to refuse. */
+static void the_limit_comes_late(void **state)
+{
+	begin("");
+	call_go(&a);
+	server_accept(&one);
+	send_setting(&one, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 2);
+	call_start(&b);
+	call_start(&c);
+	assert_ptr_equal(c.st.conn, a.st.conn);
+	expect_frame(&one, NGHTTP2_HEADERS, 3);
+	assert_non_null(b.st.conn);
+	assert_null(c.st.conn);
+	assert_int_equal(c.st.fail, FAIL_UPSTREAM_FULL);
+	call_over(&a);
+	call_over(&b);
+	call_over(&c);
+	server_close(&one);
+	wait_connections(0);
+	finish();
+}
+
 /* "None at all" is said by servers that are busy: a connection that nobody may use is no help. */
 static void no_streams_allowed(void **state)
 {
@@ -1055,6 +1078,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_connection_for_many),
 		cmocka_unit_test(the_servers_limit_changes),
+		cmocka_unit_test(the_limit_comes_late),
 		cmocka_unit_test(no_streams_allowed),
 		cmocka_unit_test(limits_of_the_group),
 		cmocka_unit_test(the_oldest_idle_one_goes),
