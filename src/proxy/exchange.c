@@ -279,12 +279,6 @@ static bool exchange_repeatable(const struct exchange *x)
 	return !x->body_touched || (x->replay && replay_can(x->replay));
 }
 
-/* Nothing of the request was looked at. */
-static bool fail_is_refusal(enum fail f)
-{
-	return f == FAIL_UPSTREAM_REFUSED || f == FAIL_UPSTREAM_GOAWAY || f == FAIL_UPSTREAM_FULL;
-}
-
 static void exchange_note_refusal(struct exchange *x, enum fail f)
 {
 	x->bytes_out = false; /* as if it had not been sent */

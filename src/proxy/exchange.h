@@ -48,6 +48,12 @@ enum exchange_body_kind { SEND_NOTHING, SEND_MEMORY, SEND_BUFFERED, SEND_STREAM 
 /* The dialects of gRPC-Web: bytes as they are, or in base64. */
 enum grpc_web { GRPC_WEB_NONE, GRPC_WEB_BINARY, GRPC_WEB_TEXT };
 
+/* Nothing of the request was looked at: it may be sent again, whatever its method. */
+static inline bool fail_is_refusal(enum fail f)
+{
+	return f == FAIL_UPSTREAM_REFUSED || f == FAIL_UPSTREAM_GOAWAY || f == FAIL_UPSTREAM_FULL;
+}
+
 struct exchange {
 	struct req *r;
 	const struct proxy_conf *conf;

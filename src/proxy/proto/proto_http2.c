@@ -447,8 +447,7 @@ static bool http2_heard(const struct exchange *x)
 
 static bool http2_unseen(const struct exchange *x, enum fail f)
 {
-	return f == FAIL_UPSTREAM_REFUSED || f == FAIL_UPSTREAM_GOAWAY || f == FAIL_UPSTREAM_FULL ||
-	       ((const struct http2 *)x->state)->st.unseen;
+	return fail_is_refusal(f) || ((const struct http2 *)x->state)->st.unseen;
 }
 
 static void http2_counts(const struct exchange *x, struct proto_counts *c)
