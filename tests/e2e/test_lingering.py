@@ -66,24 +66,26 @@ def gone_after(sock, pause, limit):
     return time.monotonic() - began
 
 
-@pytest.mark.parametrize("where", ["server", "location"])
-def test_who_goes_on_is_cut(start, where):
-    """lingering_time, of the location: a byte now and then wins no more."""
-    times = "lingering_time 2s; lingering_timeout 1s;"
-    s = start(SITE % "client_max_body_size 1k; %s location / { %s return 200; }" % ((times, "") if where == "server" else ("", times)))
+def cut_after_2s(s, status):
+    """A client that is answered and says a byte now and then wins no more than lingering_time."""
     with s.connect() as c:
         c.send(head("/", 1 << 20))
-        assert c.read_response().status == 413
+        assert c.read_response().status == status
         assert 0.9 < gone_after(c.sock, 0.1, 20) < 4 * harness.SLOW
+
+
+@pytest.mark.parametrize("where", ["server", "location"])
+def test_who_goes_on_is_cut(start, where):
+    """lingering_time, of the location."""
+    times = "lingering_time 2s; lingering_timeout 1s;"
+    s = start(SITE % "client_max_body_size 1k; %s location / { %s return 200; }" % ((times, "") if where == "server" else ("", times)))
+    cut_after_2s(s, 413)
 
 
 def test_unread_body_is_cut(start):
     """The same while the rest of a body is read away for the sake of a connection that shall live."""
     s = start(SITE % "lingering_time 2s; lingering_timeout 1s; location / { return 200 x; }")
-    with s.connect() as c:
-        c.send(head("/", 1 << 20))
-        assert c.read_response().status == 200
-        assert 0.9 < gone_after(c.sock, 0.1, 20) < 4 * harness.SLOW
+    cut_after_2s(s, 200)
 
 
 def test_who_stops_is_left(start):
