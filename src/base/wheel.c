@@ -22,6 +22,7 @@ void timer_init(struct timer *t, void (*fire)(struct timer *))
 {
 	list_init(&t->link);
 	t->at = 0;
+	t->due = TIMER_RESTS;
 	t->fire = fire;
 }
 
@@ -57,10 +58,10 @@ void timer_stop(struct wheel *w, struct timer *t)
 {
 	unsigned l, s;
 
-	if (!timer_pending(t))
+	if (list_empty(&t->link))
 		return;
 	list_del(&t->link);
-	w->count--;
+	timer_rest(w, t);
 	if (t->at <= w->now)
 		return;
 	l = level_of(w, t->at);
@@ -74,8 +75,8 @@ void timer_stop(struct wheel *w, struct timer *t)
 void timer_start(struct wheel *w, struct timer *t, uint64_t at_ms)
 {
 	timer_stop(w, t);
-	t->at = at_ms;
-	w->count++;
+	t->at = t->due = at_ms;
+	w->count += timer_pending(t);
 	wheel_place(w, t);
 }
 
@@ -97,7 +98,14 @@ static void wheel_fire(struct wheel *w, struct list *due)
 	while ((l = list_take(due))) {
 		struct timer *t = CONTAINER_OF(l, struct timer, link);
 
-		w->count--;
+		if (!timer_pending(t))
+			continue;
+		if (t->due > w->now) { /* held for later */
+			t->at = t->due;
+			wheel_place(w, t);
+			continue;
+		}
+		timer_rest(w, t);
 		t->fire(t);
 	}
 }

@@ -12,7 +12,7 @@
 
 struct model_timer {
 	struct timer timer;
-	bool pending;
+	bool pending, held;
 	uint64_t at, started; /* what was asked for, and its place in the order of starts */
 	uint64_t lowest;      /* not to fire before this run of the wheel */
 	int rearm;	      /* what its callback does */
@@ -21,7 +21,7 @@ struct model_timer {
 static struct wheel wheel;
 static struct model_timer all[TIMERS];
 static uint64_t starts, runs, target, last_at, last_started;
-static unsigned npending, fired;
+static unsigned npending, fired, fired_held;
 
 static uint64_t rnd(void)
 {
@@ -40,14 +40,21 @@ static void model_start(struct model_timer *m, uint64_t at)
 	m->at = at;
 	m->started = ++starts;
 	m->lowest = at <= wheel.now ? runs + 1 : 0;
-	timer_start(&wheel, &m->timer, at);
+	m->held = rnd() % 2;
+	if (m->held)
+		timer_hold(&wheel, &m->timer, at);
+	else
+		timer_start(&wheel, &m->timer, at);
 }
 
 static void model_stop(struct model_timer *m)
 {
 	npending -= m->pending;
 	m->pending = false;
-	timer_stop(&wheel, &m->timer);
+	if (rnd() % 2)
+		timer_rest(&wheel, &m->timer);
+	else
+		timer_stop(&wheel, &m->timer);
 }
 
 /* Mostly near, sometimes on the edges of levels, sometimes past, sometimes far. */
@@ -63,7 +70,7 @@ static uint64_t random_time(void)
 	case 3:
 		return wheel.now + rnd() % (1ull << 38);
 	case 4:
-		return rnd() % 50 ? wheel.now + rnd() % 100000 : UINT64_MAX;
+		return rnd() % 50 ? wheel.now + rnd() % 100000 : UINT64_MAX - 1;
 	default:
 		return wheel.now + rnd() % 200;
 	}
@@ -80,14 +87,16 @@ static void on_fire(struct timer *t)
 	assert_true(m->lowest <= runs); /* started when past: in the next run */
 	if (!m->lowest) {
 		/* In the order of time, and within a ms in the order of starts. */
-		assert_true(m->at > last_at || (m->at == last_at && m->started > last_started));
+		assert_true(m->at >= last_at);
+		assert_true(m->held || m->at > last_at || m->started > last_started);
 		assert_true(m->at == wheel.now);
+		last_started = !m->held ? m->started : m->at > last_at ? 0 : last_started;
 		last_at = m->at;
-		last_started = m->started;
 	}
 	m->pending = false;
 	npending--;
 	fired++;
+	fired_held += m->held;
 	if (m->rearm == 1)
 		model_start(m, random_time());
 	else if (m->rearm == 2)
@@ -124,7 +133,7 @@ static uint64_t earliest(void)
 static void against_model(uint64_t begin, int rounds)
 {
 	wheel_init(&wheel, begin);
-	npending = fired = 0;
+	npending = fired = fired_held = 0;
 	for (int i = 0; i < TIMERS; i++) {
 		all[i] = (struct model_timer){.rearm = i % 4};
 		timer_init(&all[i].timer, on_fire);
@@ -158,6 +167,7 @@ static void against_model(uint64_t begin, int rounds)
 		}
 	}
 	assert_true(fired > (unsigned)rounds / 4);
+	assert_true(fired_held > fired / 4);
 }
 
 static void test_against_model(void **state)
@@ -202,6 +212,40 @@ static void test_simple(void **state)
 	assert_int_equal(nfired, 2);
 	timer_stop(&wheel, &t);
 	assert_int_equal(wheel.count, 0);
+	assert_true(wheel_next(&wheel) == UINT64_MAX);
+}
+
+/* What is held or rests costs the wheel nothing until its place comes. */
+static void test_held(void **state)
+{
+	struct timer t;
+
+	wheel_init(&wheel, 1000);
+	timer_init(&t, count_fired);
+	nfired = 0;
+	timer_hold(&wheel, &t, 1100);
+	for (uint64_t now = 1001; now < 1100; now++) {
+		wheel_run(&wheel, now);
+		timer_rest(&wheel, &t);
+		assert_false(timer_pending(&t));
+		assert_int_equal(wheel.count, 0);
+		timer_hold(&wheel, &t, now + 100);
+		assert_int_equal(t.at, 1100);
+		assert_int_equal(wheel.count, 1);
+	}
+	wheel_run(&wheel, 1198);
+	assert_int_equal(nfired, 0);
+	timer_hold(&wheel, &t, 1150); /* past, and before its place */
+	wheel_run(&wheel, 1198);
+	assert_int_equal(nfired, 1);
+	timer_hold(&wheel, &t, 1300);
+	timer_hold(&wheel, &t, 1250);
+	wheel_run(&wheel, 1250);
+	assert_int_equal(nfired, 2);
+	timer_hold(&wheel, &t, 1300);
+	timer_rest(&wheel, &t);
+	wheel_run(&wheel, 1400);
+	assert_int_equal(nfired, 2);
 	assert_true(wheel_next(&wheel) == UINT64_MAX);
 }
 
@@ -251,9 +295,8 @@ static void test_free_in_callback(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_simple),
-		cmocka_unit_test(test_few_steps),
-		cmocka_unit_test(test_free_in_callback),
+		cmocka_unit_test(test_simple),	      cmocka_unit_test(test_held),
+		cmocka_unit_test(test_few_steps),     cmocka_unit_test(test_free_in_callback),
 		cmocka_unit_test(test_against_model),
 	};
 

@@ -9,10 +9,8 @@ enum co_state { CO_READY, CO_RUNNING, CO_WAITING, CO_DONE };
 
 /* Lies at the top of its own stack slot: a coroutine costs no other memory. */
 struct co {
-	struct co_ctx ctx;    /* where it stands while it does not run */
-	struct list link;     /* on the ready list */
-	struct timer timer;   /* pending: fires at or before the deadline, see co_arm */
-	uint64_t deadline_ms; /* of the present wait */
+	struct co_ctx ctx; /* where it stands while it does not run */
+	struct list link;  /* on the ready list */
 	enum co_state state;
 	int value; /* what the wait returns */
 	bool cancelled, joining;
@@ -62,7 +60,7 @@ static void co_slot_release(struct co *co)
 {
 	struct co_slot *slot = co->slot;
 
-	timer_stop(&co_sched.wheel, &co->timer);
+	timer_rest(&co_sched.wheel, &slot->deadline);
 	tell_free(&co->tell);
 	co_sched.live--;
 	co_slot_give(slot);
@@ -123,8 +121,6 @@ static void co_entry(void)
 
 /* ---- starting ---- */
 
-static void co_deadline_fired(struct timer *t);
-
 static struct co *co_new(co_fn *fn, void *arg, struct co_child *child, int *err)
 {
 	struct co_slot *slot;
@@ -138,7 +134,6 @@ static struct co *co_new(co_fn *fn, void *arg, struct co_child *child, int *err)
 	*co = (struct co){.fn = fn, .arg = arg, .child = child, .slot = slot, .state = CO_READY};
 	slot->co = co;
 	list_init(&co->link);
-	timer_init(&co->timer, co_deadline_fired);
 	tell_new(&co->tell, slot->lo, CO_STACK_SIZE);
 	co_ctx_init(&co->ctx, slot->lo, (char *)co, co_entry);
 	co_sched.live++;
@@ -176,16 +171,15 @@ void co_run_ready(void)
 
 /* ---- waiting ---- */
 
-/* A wake-up leaves the timer pending, and the next wait keeps it when it fires early enough: a
- * coroutine that waits often with deadlines that only grow touches the wheel once per time-out, not
- * once per wait. So a timer that fires before the deadline is not the end of the wait. */
+/* A wake-up leaves the timer as it is, and a coroutine that ends leaves it to the next one in its
+ * slot: who waits often with deadlines that only grow touches the wheel once per time-out, not once
+ * per wait. */
 static void co_arm(struct co *co, uint64_t deadline_ms)
 {
-	co->deadline_ms = deadline_ms;
 	if (deadline_ms == CO_NEVER)
-		return;
-	if (!timer_pending(&co->timer) || co->timer.at > deadline_ms)
-		timer_start(&co_sched.wheel, &co->timer, deadline_ms);
+		timer_rest(&co_sched.wheel, &co->slot->deadline);
+	else
+		timer_hold(&co_sched.wheel, &co->slot->deadline, deadline_ms);
 }
 
 /* False when it is not waiting. */
@@ -198,16 +192,9 @@ static bool co_make_ready(struct co *co, int value)
 	return true;
 }
 
-static void co_deadline_fired(struct timer *t)
+void co_deadline_fired(struct timer *t)
 {
-	struct co *co = CONTAINER_OF(t, struct co, timer);
-
-	if (co->state != CO_WAITING || co->deadline_ms == CO_NEVER)
-		return;
-	if (co->deadline_ms > t->at)
-		timer_start(&co_sched.wheel, t, co->deadline_ms);
-	else
-		co_wake(co, -ETIMEDOUT);
+	co_wake(CONTAINER_OF(t, struct co_slot, deadline)->co, -ETIMEDOUT);
 }
 
 static int co_wait(struct co *co, uint64_t deadline_ms)

@@ -136,8 +136,10 @@ void co_stacks_fini(void)
 		struct co_slab *b = co_stacks.slabs;
 
 		co_stacks.slabs = b->next;
-		for (int i = 0; i < CO_SLAB_SLOTS; i++)
+		for (int i = 0; i < CO_SLAB_SLOTS; i++) {
+			timer_stop(&co_sched.wheel, &b->slots[i].deadline);
 			tell_unmapped(b->slots[i].tell_id);
+		}
 		slab_unmap(b);
 	}
 	co_stacks.nslots = co_stacks.nidle = co_stacks.nwarm = 0;
@@ -173,6 +175,7 @@ static void slot_init(struct co_slot *s, char *guard, unsigned index)
 {
 	s->lo = guard + page_size();
 	s->top = s->lo + CO_STACK_SIZE - index % COLOURS * COLOUR_STEP;
+	timer_init(&s->deadline, co_deadline_fired);
 	s->tell_id = tell_mapped(s->lo, s->lo + CO_STACK_SIZE);
 	list_push(&co_stacks.idle, &s->link);
 	co_stacks.nidle++;

@@ -9,6 +9,7 @@
 #pragma once
 #include <stdbool.h>
 #include "base/list.h"
+#include "base/wheel.h"
 
 #define CO_SLAB_SLOTS 32
 #define CO_IDLE_MIN   64
@@ -16,10 +17,11 @@
 #define CO_COOL_MAX   512 /* about a millisecond's work */
 
 struct co_slot {
-	struct list link; /* on the idle list */
-	char *lo;	  /* lowest usable byte; the guard page lies below */
-	char *top;	  /* end of what may be used, below the slot's end by its cache colour */
-	void *co;	  /* NULL: idle */
+	struct list link;      /* on the idle list */
+	struct timer deadline; /* of its coroutine's wait; rests while the slot is idle */
+	char *lo;	       /* lowest usable byte; the guard page lies below */
+	char *top; /* end of what may be used, below the slot's end by its cache colour */
+	void *co;  /* NULL: idle */
 	unsigned tell_id;
 	bool warm; /* may hold pages */
 	bool painted;
@@ -35,6 +37,7 @@ void co_stacks_fini(void);
 /* NULL with *err = -ENOMEM or -EAGAIN. */
 struct co_slot *co_slot_take(int *err);
 void co_slot_give(struct co_slot *s);
+void co_deadline_fired(struct timer *t); /* co.c */
 /* Slots idle, and those of them that may hold pages: for tests and metrics. */
 unsigned co_slots_idle(void);
 unsigned co_slots_warm(void);

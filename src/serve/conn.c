@@ -193,9 +193,9 @@ static void conn_park(struct conn *c, enum conn_state state, int64_t timeout_ms,
 	if (state == CONN_IDLE)
 		COUNT_UP(conns.counters.waiting);
 	if (timeout_ms > 0)
-		timer_start(&co_sched.wheel, &c->timer,
-			    since_ms + (uint64_t)timeout_ms -
-				    (MUTANT(early_deadline) && state == CONN_FRESH ? 200 : 0));
+		timer_hold(&co_sched.wheel, &c->timer,
+			   since_ms + (uint64_t)timeout_ms -
+				   (MUTANT(early_deadline) && state == CONN_FRESH ? 200 : 0));
 	if (iofd_register(&c->stream.io) < 0)
 		conn_close(c, false);
 }
@@ -269,7 +269,7 @@ static void conn_event(struct iofd *f)
 	if (c->state == CONN_IDLE)
 		COUNT_DOWN(conns.counters.waiting);
 	c->state = CONN_BUSY;
-	timer_stop(&co_sched.wheel, &c->timer);
+	timer_rest(&co_sched.wheel, &c->timer);
 	if (co_start(conn_main, c) < 0) {
 		fail_count(FAIL_NO_STACKS);
 		conn_close(c, false);

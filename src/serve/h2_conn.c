@@ -400,7 +400,7 @@ static void h2_conn_arm(struct h2_conn *h)
 
 	if (at == UINT64_MAX)
 		timer_stop(&co_sched.wheel, &h->conn->timer);
-	else if (!timer_pending(&h->conn->timer) || h->conn->timer.at != at)
+	else if (h->conn->timer.due != at)
 		timer_start(&co_sched.wheel, &h->conn->timer, at);
 }
 
