@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include "base/log.h"
+#include "base/shared.h"
 #include "io/offload.h"
 #include "main/process.h"
 #include "main/threads.h"
@@ -89,6 +90,7 @@ int threads_start(const struct settings *s, unsigned n)
 	int r;
 
 	settings = s;
+	shared_alone = n == 1;
 	offload_begin = process_any_processor;
 	nthreads = n;
 	failed = false;

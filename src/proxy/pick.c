@@ -1,6 +1,7 @@
 /* One request's way through a group: choosing a peer, and what its end means for the peer. nginx's
  * rules. */
 #include "base/mutant.h"
+#include "base/shared.h"
 #include "io/loop.h"
 #include "proxy/group.h"
 
@@ -72,7 +73,7 @@ static void chosen(struct pick *p, struct group_member *m, uint64_t now_ms)
 	if (now_ms - atomic_load_explicit(&peer->checked_ms, memory_order_relaxed) >
 	    (uint64_t)m->fail_timeout_ms)
 		atomic_store_explicit(&peer->checked_ms, now_ms, memory_order_relaxed);
-	atomic_fetch_add_explicit(&peer->requests, 1, memory_order_relaxed);
+	SHARED_ADD(&peer->requests, 1);
 	set_tried(p, (size_t)(m - p->group->members));
 	p->member = m;
 }
@@ -85,10 +86,8 @@ static enum fail pick_only(struct pick *p)
 
 	if (m->down || pick_tried(p, 0))
 		return FAIL_UPSTREAM_NO_LIVE;
-	if (atomic_fetch_add_explicit(&peer->active, 1, memory_order_relaxed) >=
-		    (unsigned)m->max_conns &&
-	    m->max_conns) {
-		atomic_fetch_sub_explicit(&peer->active, 1, memory_order_relaxed);
+	if (SHARED_ADD(&peer->active, 1) >= (unsigned)m->max_conns && m->max_conns) {
+		SHARED_ADD(&peer->active, -1);
 		return FAIL_UPSTREAM_BUSY;
 	}
 	chosen(p, m, co_sched.now_ms);
@@ -127,7 +126,7 @@ static enum fail pick_locked(struct pick *p)
 	if (i < 0)
 		return why_none(p);
 	BUG_ON((size_t)i >= g->nmembers || !g->members[i].peer);
-	atomic_fetch_add_explicit(&g->members[i].peer->active, 1, memory_order_relaxed);
+	SHARED_ADD(&g->members[i].peer->active, 1);
 	chosen(p, &g->members[i], co_sched.now_ms);
 	return FAIL_OK;
 }
@@ -201,8 +200,8 @@ void pick_end(struct pick *p, bool failed)
 	if (only)
 		p->tries_left = 0;
 	/* Last: without an attempt on it a peer that its name has no more may be freed. */
-	BUG_ON(atomic_fetch_sub(&peer->active, !MUTANT(peer_counter) || !failed) == 0);
-	BUG_ON(MUTANT(counted_twice) && failed && atomic_fetch_sub(&peer->active, 1) == 0);
+	BUG_ON(SHARED_ADD(&peer->active, MUTANT(peer_counter) && failed ? 0 : -1) == 0);
+	BUG_ON(MUTANT(counted_twice) && failed && SHARED_ADD(&peer->active, -1) == 0);
 	if (suspended && p->req)
 		req_log(p->req, LOG_WARN, 0, "upstream server temporarily disabled");
 }

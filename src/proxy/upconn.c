@@ -3,6 +3,7 @@
 #include <netinet/tcp.h>
 #include "base/mutant.h"
 #include "base/pool.h"
+#include "base/shared.h"
 #include "proxy/upconn_int.h"
 
 #define UPCONNS_KEPT 256 /* free structs on the slab */
@@ -84,6 +85,7 @@ static bool idle_lists(const struct peer *p)
 
 static void upconn_free(struct upconn *u)
 {
+	timer_stop(&co_sched.wheel, &u->timer);
 	peer_unref(u->peer);
 	slab_give(&pool.slab, u);
 }
@@ -118,12 +120,12 @@ static void unpark(struct upconn *u)
 
 	list_del(&u->link);
 	list_del(&u->lru);
-	timer_stop(&co_sched.wheel, &u->timer);
+	timer_rest(&co_sched.wheel, &u->timer);
 	u->stream.io.parked = NULL;
 	u->idle = false;
 	ig->count--;
 	pool.idle--;
-	atomic_fetch_sub_explicit(&u->peer->idle, 1, memory_order_relaxed);
+	SHARED_ADD(&u->peer->idle, -1);
 }
 
 static void close_idle(struct upconn *u)
@@ -184,8 +186,8 @@ void upconn_give(struct upconn *u, struct group *g)
 	pool.idle++;
 	u->idle = true;
 	u->stream.io.parked = idle_event;
-	timer_start(&co_sched.wheel, &u->timer, io_now_ms() + (uint64_t)g->keepalive_timeout_ms);
-	atomic_fetch_add_explicit(&u->peer->idle, 1, memory_order_relaxed);
+	timer_hold(&co_sched.wheel, &u->timer, io_now_ms() + (uint64_t)g->keepalive_timeout_ms);
+	SHARED_ADD(&u->peer->idle, 1);
 	atomic_store_explicit(&u->peer->idle_thread, io_loop_index(), memory_order_relaxed);
 }
 

@@ -1,0 +1,3 @@
+#include "base/shared.h"
+
+bool shared_alone;
