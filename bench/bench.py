@@ -3,7 +3,7 @@
 
 The proxy under test has a core for itself; origin and load generator share the other. What counts is CPU time
 per request of the proxy's processes (user, system), because throughput on a shared machine measures the machine.
-Rounds are interleaved, medians are printed. bench.json in --out has all numbers."""
+Rounds are interleaved, medians are printed (user and system CPU by their share of all rounds). bench.json in --out has all numbers."""
 import argparse
 import json
 import os
@@ -102,9 +102,9 @@ class Peer:
     def __init__(self, name, argv, ports):
         self.name, self.argv, self.ports = name, argv, ports
 
-    def start(self):
+    def start(self, core=0):
         self.log = tempfile.TemporaryFile()
-        self.proc = subprocess.Popen(pin(0, self.argv), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        self.proc = subprocess.Popen(pin(core, self.argv), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
 
         def up():
             if self.proc.poll() is not None:
@@ -127,24 +127,16 @@ class Peer:
             self.proc.wait()
 
 
+def compiled(folder, name):
+    """A program of this folder, built."""
+    subprocess.run(["gcc", "-O2", "-Wall", "-o", f"{folder}/{name}", os.path.join(HERE, f"{name}.c")], check=True)
+    return f"{folder}/{name}"
+
+
 def origin(folder):
     port = free_port()
-    conf = f"""daemon off; worker_processes 1; pid {folder}/origin.pid; error_log {folder}/origin.log error;
-events {{ worker_connections 16384; }}
-http {{ access_log off; sendfile on; keepalive_requests 100000000; keepalive_timeout 600s; client_max_body_size 0; tcp_nopush on;
-  {temps(folder, 'o')}
-  server {{ listen 127.0.0.1:{port} backlog=4096; root {folder}/files;
-    location = /1k {{ return 200 "{'x' * 1024}"; }} location = /upload {{ return 200 ok; }} }} }}
-"""
-    path = f"{folder}/origin.conf"
-    with open(path, "w") as f:
-        f.write(conf)
-    p = Peer("origin", [NGINX, "-p", folder, "-c", path, "-e", f"{folder}/origin.log"], {"http": port})
-    p.argv = pin(1, p.argv)[0:] if CORES > 1 else p.argv
-    p.log = tempfile.TemporaryFile()
-    p.proc = subprocess.Popen(p.argv, stdin=subprocess.DEVNULL, stdout=p.log, stderr=p.log)
-    poll(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, 10, "the origin")
-    return p
+    p = Peer("origin", [compiled(folder, "origin"), str(port), f"{folder}/files"], {"http": port})
+    return p.start(1)
 
 
 def temps(folder, tag, names=("client_body", "proxy", "fastcgi", "uwsgi", "scgi")):
@@ -231,9 +223,8 @@ FLOOR_CASES = ("proxy 1 KiB", "proxy 1 KiB, 1000 connections")
 
 def floor(folder, origin_port):
     """What the kernel takes for itself: bench/floor.c parses nothing."""
-    subprocess.run(["gcc", "-O2", "-o", f"{folder}/floor", os.path.join(HERE, "floor.c")], check=True)
     port = free_port()
-    return Peer("floor", [f"{folder}/floor", str(port), str(origin_port)], {"http": port})
+    return Peer("floor", [compiled(folder, "floor"), str(port), str(origin_port)], {"http": port})
 
 
 UNITS = {"us": 1, "ms": 1000, "s": 1000000}
@@ -333,6 +324,16 @@ def make_folder():
     return folder
 
 
+def middle(rounds):
+    """Medians; but user and system by their share of all rounds, because the kernel tells them apart by where a few hundred ticks a
+    second find the process."""
+    r = {k: (sum if k == "errors" else statistics.median)(x[k] for x in rounds) for k in rounds[0]}
+    user, system = (sum(x[k] * x["requests"] for x in rounds) for k in ("user_us", "system_us"))
+    r["user_us"] = r["cpu_us"] * user / max(user + system, 1)
+    r["system_us"] = r["cpu_us"] - r["user_us"]
+    return r
+
+
 def report(results, memory, names):
     lines = [f"{'':34} {'peer':8} {'CPU us':>8} {'user':>7} {'system':>7} {'req/s':>9} {'p99 ms':>8} {'errors':>6}"]
     verdicts = []
@@ -415,7 +416,7 @@ def main():
                         rows[p.name].append(measure(p, args, scheme, path, seconds))
                     finally:
                         p.stop()
-            results[name] = {n: {k: (sum if k == "errors" else statistics.median)(x[k] for x in rs) for k in rs[0]} for n, rs in rows.items()}
+            results[name] = {n: middle(rs) for n, rs in rows.items()}
             print(f"{name}: " + ", ".join(f"{n} {r['cpu_us']:.2f} us" for n, r in results[name].items()), file=sys.stderr, flush=True)
         memory = {}
         if not a.no_memory and not a.only:
