@@ -15,6 +15,7 @@ TIME_LIMIT = 60
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "sluice_only(why): not run when SLUICE_BIN is nginx")
+    config.addinivalue_line("markers", "alone: needs the machine for itself; not run beside other tests")
     config.addinivalue_line("markers", "limit(seconds): time limit of this test")
 
 

@@ -42,14 +42,16 @@ def poll(fn, timeout=10, what=None, every=0.01):
 
 
 _ports = set()
+# Workers of pytest that run side by side take their ports from ranges of their own.
+_PORTS = 20000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_FIRST = 10000 + _PORTS * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 
 
 def free_port(kind=socket.SOCK_STREAM):
     """A loopback port that nobody listens on and that was not given out before in this run. Below the
     range from which the kernel takes the ports of outgoing connections."""
-    base = 10000 + (os.getpid() * 97) % 15000
-    for i in range(20000):
-        port = 10000 + (base - 10000 + i) % 20000
+    for i in range(_PORTS):
+        port = _FIRST + (os.getpid() * 97 + i) % _PORTS
         if port in _ports:
             continue
         with socket.socket(socket.AF_INET, kind) as s:

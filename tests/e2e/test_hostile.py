@@ -119,6 +119,7 @@ def test_pipelined_flood(site):
     site.wait_log("/ok")
 
 
+@pytest.mark.alone
 @pytest.mark.limit(120)
 def test_ten_thousand_idle(start, backend):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -44,6 +44,7 @@ def conf(ports, version=0):
 RELOADS = 100 if not ORACLE else 5
 
 
+@pytest.mark.alone
 @pytest.mark.limit(180)
 def test_reloads_under_load(start):
     with origin() as o:
@@ -58,6 +59,7 @@ def test_reloads_under_load(start):
             assert (errors, bad) == (0, 0), out
 
 
+@pytest.mark.alone
 @pytest.mark.limit(120)
 def test_bad_reload_under_load(start):
     with origin() as o:
@@ -75,6 +77,7 @@ def test_bad_reload_under_load(start):
         poll(lambda: s.get("/v").text == "7", 10, "the next good reload")
 
 
+@pytest.mark.alone
 @pytest.mark.limit(120)
 def test_binary_upgrade_under_load(start):
     with origin() as o:
@@ -118,6 +121,7 @@ def test_upgrade_and_back(start):
     assert s.get("/").status == 200
 
 
+@pytest.mark.alone
 @pytest.mark.limit(120)
 def test_backend_killed_under_load(start):
     """Two gunicorns; one is killed hard and started again: no request fails, but for those whose server dies between its
@@ -148,6 +152,7 @@ def test_backend_killed_under_load(start):
             b.close()
 
 
+@pytest.mark.alone
 @pytest.mark.limit(120)
 def test_worker_killed_under_load(start):
     """Only the connections of the dead worker fail; a new one serves at once; nobody is refused."""

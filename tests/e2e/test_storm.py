@@ -16,7 +16,7 @@ import pytest
 
 from harness import Backend, Closed, Conn, alive, open_fds, poll
 
-pytestmark = pytest.mark.sluice_only("about our own invariants")
+pytestmark = [pytest.mark.sluice_only("about our own invariants"), pytest.mark.alone]
 
 SEED = int(os.environ.get("STORM_SEED", "1"))
 SECONDS = float(os.environ.get("STORM_SECONDS", "8"))
