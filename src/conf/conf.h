@@ -216,6 +216,7 @@ enum conf_stage { CONF_LINK_NAMES, CONF_LINK_OBJECTS, CONF_LINK_LAST };
 struct conf_ctx {
 	struct arena *arena; /* the snapshot's */
 	struct snapshot *snapshot;
+	struct snapshot *before; /* the one in use, NULL: none; what it found out is kept */
 	struct opener *opener;
 	struct conf_file *files; /* in order of opening */
 	struct conf_node *root;	 /* pseudo-node whose children are the main directives */

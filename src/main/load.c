@@ -102,6 +102,7 @@ struct snapshot *load_config(const struct load_args *args, struct conf_ctx **out
 	if (!ctx)
 		goto failed;
 	ctx->snapshot = s;
+	ctx->before = args->before;
 	ctx->test = args->test;
 	parse(args->cmd, ctx);
 	if (conf_apply_all(ctx, &s->main) < 0 || ctx->errors) {

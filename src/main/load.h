@@ -19,8 +19,9 @@ struct load_args {
 	enum load_report report;
 	bool test; /* -t: says "syntax is ok" */
 	struct snapshot
-		*snapshot; /* an empty one to fill, made with snapshot_new; NULL: a new one */
-	struct buf *why;   /* gets the first problem; may be NULL */
+		*snapshot;	 /* an empty one to fill, made with snapshot_new; NULL: a new one */
+	struct snapshot *before; /* the one in use, held by the caller; NULL: none */
+	struct buf *why;	 /* gets the first problem; may be NULL */
 };
 
 /* The snapshot, held by the caller as loader; NULL: reported. On success *ctx, if ctx is not NULL,

@@ -29,7 +29,7 @@ void loader_publish(struct loader *l)
 	threads_switch(l->snapshot, loader_served);
 }
 
-void loader_loaded(struct loader *l)
+static void loader_loaded(struct loader *l)
 {
 	if (!l->snapshot) {
 		serve_close_listeners(snapshot_current()); /* what it had opened before it failed */
@@ -42,12 +42,38 @@ void loader_loaded(struct loader *l)
 	}
 }
 
+void loader_run(struct loader *l)
+{
+	l->before = snapshot_current();
+	l->load(l);
+	l->before = NULL;
+	loader_loaded(l);
+}
+
+/* ---- on a thread of its own ---- */
+
+static void loader_hold(struct loader *l)
+{
+	struct snapshot *s = snapshot_current();
+
+	l->before = s ? snapshot_ref(s) : NULL;
+	l->running = true;
+}
+
+static void loader_let_go(struct loader *l)
+{
+	if (l->before)
+		snapshot_unref(l->before);
+	l->before = NULL;
+	l->running = false;
+}
+
 static void loader_joined(struct io_msg *m)
 {
 	struct loader *l = CONTAINER_OF(m, struct loader, loaded);
 
 	sys->thread_join(l->thread);
-	l->running = false;
+	loader_let_go(l);
 	loader_loaded(l);
 }
 
@@ -66,17 +92,18 @@ int loader_start(struct loader *l)
 	int r;
 
 	l->loaded.run = loader_joined;
-	l->running = true;
+	loader_hold(l);
 	r = sys->thread_start(&l->thread, loader_thread, l);
 	if (r < 0)
-		l->running = false;
+		loader_let_go(l);
 	return r;
 }
 
 void loader_abandon(struct loader *l)
 {
-	if (l->running)
+	if (l->running) {
 		sys->thread_join(l->thread);
-	l->running = false;
+		loader_let_go(l);
+	}
 	loader_drop(l);
 }

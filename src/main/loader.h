@@ -24,6 +24,8 @@ struct loader {
 	void (*over)(struct loader *l, enum loader_end end);
 	struct snapshot *snapshot;
 	unsigned connections; /* net_conn_ceiling */
+	/* For load(): the one in use, NULL: none. */
+	struct snapshot *before;
 	/* internal */
 	struct io_msg loaded;
 	pthread_t thread;
@@ -32,8 +34,8 @@ struct loader {
 
 /* Loads on a thread of its own. 0 or -errno: then nothing happens any more. */
 int loader_start(struct loader *l);
-/* It was loaded without a thread: goes on as loader_start does. On thread 0. */
-void loader_loaded(struct loader *l);
+/* The same on the calling thread, thread 0. */
+void loader_run(struct loader *l);
 /* The same for one that is certainly wanted, and has a snapshot: before the loop runs, too. */
 void loader_publish(struct loader *l);
 /* The loop of thread 0 has ended before it was over: the snapshot is given back, `over` is not

@@ -114,6 +114,7 @@ static void load_run(struct loader *loader)
 				 .nthreads = w.nthreads,
 				 .generation = w.generation,
 				 .report = REPORT_LOG,
+				 .before = loader->before,
 				 .why = &l->why};
 	int r = -ENOMEM;
 

@@ -1,5 +1,6 @@
 /* Groups: how they are built, found and given back. Choosing a peer is in pick.c. */
 #include <errno.h>
+#include "base/mutant.h"
 #include "base/pool.h"
 #include "conf/opener.h"
 #include "conf/snapshot.h"
@@ -151,10 +152,10 @@ static size_t addrs_of(struct group *g, const struct group_server *s, struct net
 
 /* What the server had in the configuration that is being replaced: a reload while names cannot be
  * resolved loses nothing. */
-static size_t addrs_before(const struct group *g, struct span text, struct net_addr *out)
+static size_t addrs_before(const struct snapshot *before, const struct group *g, struct span text,
+			   struct net_addr *out)
 {
-	struct snapshot *before = snapshot_current();
-	struct http_main *m = before ? before->http : NULL;
+	struct http_main *m = before && !MUTANT(forgetful) ? before->http : NULL;
 	struct list *l;
 
 	if (!m)
@@ -191,7 +192,7 @@ static int resolve_server(struct conf_call *c, unsigned word, const struct group
 	s->addrs = out;
 	s->is_name = s->naddrs == 0 || !is_local_name(s->host);
 	if (s->naddrs == 0)
-		s->naddrs = addrs_before(g, s->text, out);
+		s->naddrs = addrs_before(c->ctx->before, g, s->text, out);
 	if (s->naddrs == 0) {
 		conf_warn(c, word, "host not found in upstream \"%.*s\"", SPAN_ARG(s->text));
 		conf_remedy(c, "it is asked for again in the background; until then this server is "
@@ -382,7 +383,7 @@ static bool members_lose(struct group_member *places, size_t n, const struct net
 	for (size_t i = 0; i < n; i++) {
 		struct group_member *m = &places[i];
 
-		if (!m->peer || addr_among(&m->peer->addr, addrs, naddrs))
+		if (!m->peer || addr_among(&m->peer->addr, addrs, naddrs) || MUTANT(loyal))
 			continue;
 		changed |= !m->gone;
 		m->gone = true;

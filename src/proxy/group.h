@@ -202,6 +202,7 @@ void peer_unref(struct peer *p);
 /* Names of the current snapshot's groups are resolved again in the background, when their time to
  * live ends, or sooner while they have no address (upstream_resolve.c): on thread 0. */
 int upstream_resolve_start(void);
+void upstream_resolve_switched(void); /* what is new is asked for at once */
 void upstream_resolve_stop(void);
 /* Puts the addresses that a name has now in place of those it had. False: nothing changed. */
 bool group_server_update(struct group *g, struct group_server *s, const struct net_addr *addrs,

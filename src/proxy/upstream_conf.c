@@ -312,4 +312,5 @@ const struct http_module upstream_module = {
 	.confs = confs,
 	.thread_start = upstream_thread_start,
 	.thread_stop = upstream_thread_stop,
+	.switched = upstream_resolve_switched,
 };

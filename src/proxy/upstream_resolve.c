@@ -11,7 +11,6 @@
 #define ADDRS_MAX   64
 #define TTL_MIN_S   1
 #define TTL_MAX_S   3600
-#define TTL_NONE_S  60 /* the answer has none: a hosts file */
 #define RETRY_S	    5 /* after a failure; doubled up to RETRY_MAX_S while there are old addresses */
 #define RETRY_MAX_S 60
 #define TIMEOUT_S   30
@@ -66,8 +65,7 @@ static void answered(struct lookup *l, int n, int64_t ttl_s)
 		log_msg(NULL, LOG_INFO, 0, "upstream \"%.*s\": \"%.*s\" has %d address%s now",
 			SPAN_ARG(l->group->name), SPAN_ARG(s->host), n, n == 1 ? "" : "es");
 	s->failed = 0;
-	ttl_s = ttl_s <= 0 ? TTL_NONE_S : MIN_OF(MAX_OF(ttl_s, TTL_MIN_S), TTL_MAX_S);
-	s->due_ms = io_now_ms() + (uint64_t)ttl_s * SECOND;
+	s->due_ms = io_now_ms() + (uint64_t)MIN_OF(MAX_OF(ttl_s, TTL_MIN_S), TTL_MAX_S) * SECOND;
 }
 
 /* The old addresses stay. */
@@ -164,6 +162,12 @@ int upstream_resolve_start(void)
 	timer_init(&work.tick, tick);
 	timer_start(&co_sched.wheel, &work.tick, io_now_ms() + TICK_MS);
 	return 0;
+}
+
+void upstream_resolve_switched(void)
+{
+	if (work.started)
+		timer_start(&co_sched.wheel, &work.tick, io_now_ms());
 }
 
 void upstream_resolve_stop(void)

@@ -45,6 +45,8 @@ struct http_module {
 	/* Per thread, with the loop running. */
 	int (*thread_start)(void);
 	void (*thread_stop)(void);
+	/* On each thread, when it serves a new snapshot: its snapshot_current() now. */
+	void (*switched)(void);
 	/* On each thread, before log files are opened again: writes what is buffered, lets go of
 	 * files of its own. */
 	void (*flush_logs)(void);

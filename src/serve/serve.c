@@ -129,6 +129,9 @@ void serve_switch(struct snapshot *s)
 	for (size_t i = 0; m && i < m->nports; i++)
 		if (m->ports[i]->listener)
 			listener_join(m->ports[i]->listener);
+	for (const struct http_module *const *k = http_modules; m && *k; k++)
+		if ((*k)->switched)
+			(*k)->switched();
 }
 
 void serve_flush_logs(void)

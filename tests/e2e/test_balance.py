@@ -143,9 +143,26 @@ def test_name_that_is_not_there_yet(start, backend, dns):
     poll(lambda: s.get().text == "late", 20, "the name to be found")
 
 
+@pytest.mark.sluice_only("nginx does not start")
+def test_reload_forgets_no_name(start, backend, dns):
+    """What a name was found to have is served on, though nobody can say it again."""
+    b = backend(answer=response("found"))
+    dns.names["kept.test"] = ["127.0.0.1"]
+    s = start(f"resolver {dns.addr} ipv6=off; upstream u {{ server kept.test:{b.port} resolve; }}" + SERVE)
+    poll(lambda: s.get().text == "found", 20, "the name to be found")
+    dns.names.clear()
+    for _ in range(3):
+        s.reload()
+        assert s.get().text == "found"
+    poll(lambda: "kept.test could not be resolved" in s.log("error.log"), 20, "the name to be asked for")
+    assert s.get().text == "found"
+
+
 @pytest.mark.sluice_only("nginx resolves once")
-def test_name_that_moves(start, dns):
+@pytest.mark.parametrize("ttl", [0, 1])
+def test_name_that_moves(start, dns, ttl):
     port = free_port()
+    dns.ttl = ttl
     socks = []
 
     def serve(ip):

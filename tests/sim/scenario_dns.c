@@ -4,12 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include "client.h"
+#include "dns_msg.h"
 #include "scenarios.h"
 
 #define NAMES_MAX 150
 #define TRAP	  250 /* the last byte of an address that only wrong answers have */
-#define TYPE_A	  1
-#define TYPE_AAAA 28
 #define GATHER_US 3000
 
 enum say { /* to a question by datagram */
@@ -99,54 +98,6 @@ static bool zone_leads(const struct zone_name *z)
 
 /* ---- messages ---- */
 
-struct dns_msg {
-	struct sim_timer timer;
-	struct sockaddr_storage to;
-	socklen_t tolen;
-	struct place from;
-	uint64_t *good; /* when it leaves is noted there */
-	unsigned char p[512];
-	size_t n;
-};
-
-static void msg_put(struct dns_msg *m, const void *p, size_t n)
-{
-	BUG_ON(m->n + n > sizeof(m->p));
-	memcpy(m->p + m->n, p, n);
-	m->n += n;
-}
-
-static void msg_put_record(struct dns_msg *m, unsigned name_at, unsigned type, const void *p,
-			   size_t n)
-{
-	const unsigned char head[] = {(unsigned char)(0xc0 | name_at >> 8),
-				      (unsigned char)name_at,
-				      0,
-				      (unsigned char)type,
-				      0,
-				      1,
-				      0,
-				      0,
-				      0,
-				      (unsigned char)zone.ttl,
-				      0,
-				      (unsigned char)n};
-
-	msg_put(m, head, sizeof(head));
-	msg_put(m, p, n);
-	m->p[7]++;
-}
-
-static void msg_put_address(struct dns_msg *m, unsigned name_at, unsigned type, unsigned server)
-{
-	struct place a = setup_server_addr(0, server, type == TYPE_A ? FAMILY_IPV4 : FAMILY_IPV6);
-
-	if (type == TYPE_A)
-		msg_put_record(m, name_at, type, &a.in.sin_addr, 4);
-	else
-		msg_put_record(m, name_at, type, &a.in6.sin6_addr, 16);
-}
-
 /* The question "nK.sim": which name, and of which type; NULL: another. */
 static struct zone_name *msg_question(const unsigned char *p, size_t n, unsigned *family)
 {
@@ -167,21 +118,6 @@ static struct zone_name *msg_question(const unsigned char *p, size_t n, unsigned
 	return &zone.names[k];
 }
 
-static size_t question_size(const unsigned char *q)
-{
-	return 1u + q[12] + 5 + 4;
-}
-
-static void msg_begin(struct dns_msg *m, const unsigned char *q)
-{
-	m->n = 0;
-	msg_put(m, q, 12 + question_size(q));
-	m->p[2] = 0x81;
-	m->p[3] = 0x80;
-	memset(m->p + 4, 0, 8);
-	m->p[5] = 1;
-}
-
 static void msg_right(struct dns_msg *m, const unsigned char *q, struct zone_name *z, unsigned fam)
 {
 	bool moved = sim_now_us() >= zone.serves_us + zone.moves_us;
@@ -191,11 +127,11 @@ static void msg_right(struct dns_msg *m, const unsigned char *q, struct zone_nam
 	if (z->say[fam] == SAY_ALIAS) {
 		size_t at;
 
-		msg_put_record(m, 12, 5, "\5alias\3sim", 11);
+		msg_put_record(m, 12, 5, zone.ttl, "\5alias\3sim", 11);
 		at = m->n - 11;
-		msg_put_address(m, (unsigned)at, type, server);
+		msg_put_address(m, (unsigned)at, type, zone.ttl, server);
 	} else {
-		msg_put_address(m, 12, type, server);
+		msg_put_address(m, 12, type, zone.ttl, server);
 	}
 	m->good = &z->good_us[fam];
 	z->good_us[fam] = 0;
@@ -205,7 +141,7 @@ static void msg_right(struct dns_msg *m, const unsigned char *q, struct zone_nam
 static void msg_forged(struct dns_msg *m, const unsigned char *q, unsigned fam)
 {
 	msg_begin(m, q);
-	msg_put_address(m, 12, fam ? TYPE_AAAA : TYPE_A, TRAP - 1);
+	msg_put_address(m, 12, fam ? TYPE_AAAA : TYPE_A, zone.ttl, TRAP - 1);
 	switch (sim_draw(5)) {
 	case 0:
 		m->p[sim_draw(2)] ^= 1;
@@ -214,40 +150,17 @@ static void msg_forged(struct dns_msg *m, const unsigned char *q, unsigned fam)
 		m->p[13]++; /* the question */
 		break;
 	case 2:
-		m->p[12 + question_size(q) - 3] = fam ? TYPE_A : TYPE_AAAA;
+		m->p[12 + msg_question_size(q) - 3] = fam ? TYPE_A : TYPE_AAAA;
 		break;
 	case 3:
 		m->from.in.sin_addr.s_addr ^= htonl(1);
 		break;
 	default:
-		m->n = (size_t)sim_draw(12 + question_size(q));
+		m->n = (size_t)sim_draw(12 + msg_question_size(q));
 	}
 }
 
 /* ---- datagrams ---- */
-
-static void msg_leaves(struct sim_timer *t)
-{
-	struct dns_msg *m = CONTAINER_OF(t, struct dns_msg, timer);
-
-	sim_datagram_send(&m->from.sa, m->p, m->n, (struct sockaddr *)&m->to, m->tolen);
-	if (m->good)
-		*m->good = sim_now_us();
-	free(m);
-}
-
-static struct dns_msg *msg_new(const struct sockaddr *to, socklen_t len, uint64_t after_us)
-{
-	struct dns_msg *m = calloc(1, sizeof(*m));
-
-	BUG_ON(!m);
-	memcpy(&m->to, to, len);
-	m->tolen = len;
-	m->from = setup_dns_addr();
-	m->timer.run = msg_leaves;
-	sim_timer_start(&m->timer, sim_now_us() + after_us);
-	return m;
-}
 
 /* A good answer is kept as long as it says. */
 static void zone_asked(struct zone_name *z, unsigned fam)

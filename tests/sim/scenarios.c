@@ -60,6 +60,7 @@ const struct scenario *const scenarios[] = {
 	&scenario_crowd,
 	&scenario_dry,
 	&scenario_dns,
+	&scenario_moves,
 	&scenario_vanish,
 	&scenario_gone,
 	&scenario_woven,

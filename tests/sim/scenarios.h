@@ -17,7 +17,7 @@ extern const struct scenario scenario_linger;
 /* many at once */
 extern const struct scenario scenario_burst, scenario_crowd, scenario_dry;
 /* names */
-extern const struct scenario scenario_dns;
+extern const struct scenario scenario_dns, scenario_moves;
 /* who is gone without a word */
 extern const struct scenario scenario_vanish, scenario_gone;
 /* WebSocket, each protocol with each */

@@ -335,7 +335,14 @@ static void print_server_name(unsigned group, unsigned server, enum family famil
 static void print_group(const struct group_setup *g, unsigned nth, struct text *out)
 {
 	text_printf(out, "upstream g%u { %s\n", nth, g->balancer);
-	for (unsigned i = 0; i < g->nservers; i++) {
+	if (g->name) {
+		text_printf(out, "  server %s:%u resolve; resolver 10.0.0.53 ipv6=off", g->name,
+			    PORT_BACK);
+		if (g->name_valid)
+			text_printf(out, " valid=%us", g->name_valid);
+		text_printf(out, "; resolver_timeout 3s;\n");
+	}
+	for (unsigned i = 0; i < g->nservers && !g->name; i++) {
 		const struct server_setup *v = &g->servers[i];
 
 		text_printf(out, "  server ");

@@ -31,6 +31,8 @@ struct group_setup {
 	bool h2_tunnels;      /* and these take WebSocket, by extended CONNECT */
 	bool tls;	      /* its servers are reached with https:// */
 	bool automatic;	      /* with TLS: proxy_http_version auto, each server chooses */
+	const char *name;     /* its servers are the addresses of that; NULL: they stand there */
+	unsigned name_valid;  /* s; 0: as long as the answer says */
 	bool honest;	      /* no server of it does mischief, none is limited: every request that
 				 nothing else disturbs must be answered */
 };

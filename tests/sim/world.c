@@ -140,6 +140,7 @@ static void load_now(struct loader *l)
 				 .opener = &o.opener,
 				 .nthreads = world.setup.nthreads,
 				 .generation = world.generation,
+				 .before = l->before,
 				 .report = REPORT_LOG};
 
 	args.snapshot = snapshot_new(args.nthreads, args.generation);
@@ -197,8 +198,7 @@ static void load_start(void)
 	load.loader = (struct loader){.load = load_now, .wanted = load_wanted, .over = load_over};
 	if (world.serving && sim_chance(5000) && loader_start(&load.loader) == 0)
 		return;
-	load_now(&load.loader);
-	loader_loaded(&load.loader);
+	loader_run(&load.loader);
 }
 
 /* ---- orders ---- */
