@@ -12,7 +12,6 @@
 #define NSERVERS   4
 #define ASKS	   120
 #define TICK_US	   1000000 /* how often the worker looks what is due */
-#define RETRY_US   5000000 /* after a failure, at first */
 
 enum word { WORD_WELL, WORD_LATE, WORD_FORGED, WORD_FAILURE, WORD_NO_NAME, WORD_SILENT, WORD_END };
 
