@@ -656,6 +656,25 @@ static void spliced(void)
 	sys->close(d);
 }
 
+/* What came before a reset is moved first; the reset is the next call's. */
+static void spliced_reset(void)
+{
+	int a, b, p[2];
+
+	pair(&a, &b);
+	assert_int_equal(sys->pipe(p), 0);
+	send_all(a, "last");
+	settle();
+	reset_at_close(a);
+	settle();
+	assert_int_equal(sys->splice(b, p[1], 100, 0), 4);
+	assert_int_equal(sys->splice(b, p[1], 100, 0), -ECONNRESET);
+	assert_int_equal(sys->splice(b, p[1], 100, 0), 0);
+	for (int i = 0; i < 2; i++)
+		sys->close(p[i]);
+	sys->close(b);
+}
+
 static void pipe_full(void)
 {
 	static char block[100000];
@@ -1098,6 +1117,7 @@ int main(void)
 		SCENARIO(told_what_arrived),
 		SCENARIO(sent_into_a_closed_end),
 		SCENARIO(spliced),
+		SCENARIO(spliced_reset),
 		SCENARIO(pipe_full),
 		SCENARIO(eventfd_edges),
 		SCENARIO(datagrams),

@@ -138,8 +138,10 @@ int sim_pipe(int fds[2])
 /* ---- splice ---- */
 
 /* Pieces of the socket's making, one slot each. */
+/* Behind what it has moved, splice leaves a connection's error to the next call. */
 static ssize_t splice_in(struct sim_desc *in, struct pipe_core *p, size_t n)
 {
+	const struct sim_sock *s = CONTAINER_OF(in, struct sim_sock, d);
 	char piece[SLOT_BYTES];
 	size_t done = 0;
 
@@ -149,11 +151,15 @@ static ssize_t splice_in(struct sim_desc *in, struct pipe_core *p, size_t n)
 		size_t want = MIN_OF(n - done, sizeof(piece));
 		ssize_t got;
 
+		if (done && !s->end->rx.len)
+			break;
 		if (want > 1 && sim_draw(8) == 0)
 			want = sim_between(1, want);
 		got = in->kind->read(in, &(struct iovec){piece, want}, 1, 0);
+		if (got <= 0 && !done)
+			return got;
 		if (got <= 0)
-			return done ? (ssize_t)done : got;
+			break;
 		sim_bytes_put(&p->bytes, piece, (size_t)got);
 		p->slot[p->nslots++] = (size_t)got;
 		done += (size_t)got;
