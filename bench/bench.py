@@ -139,7 +139,7 @@ def origin(folder):
     return p.start(1)
 
 
-def temps(folder, tag, names=("client_body", "proxy", "fastcgi", "uwsgi", "scgi")):
+def temps(folder, tag, names):
     return " ".join(f"{n}_temp_path {folder}/temp-{tag}-{n};" for n in names)
 
 

@@ -57,7 +57,7 @@ void msg_put_address(struct dns_msg *m, unsigned name_at, unsigned type, unsigne
 		msg_put_record(m, name_at, type, ttl, &a.in6.sin6_addr, 16);
 }
 
-static void msg_leaves(struct sim_timer *t)
+void msg_leaves(struct sim_timer *t)
 {
 	struct dns_msg *m = CONTAINER_OF(t, struct dns_msg, timer);
 

@@ -28,3 +28,5 @@ void msg_put_address(struct dns_msg *m, unsigned name_at, unsigned type, unsigne
 		     unsigned server);
 /* A datagram from the name server that leaves, and is freed, after that long. */
 struct dns_msg *msg_new(const struct sockaddr *to, socklen_t len, uint64_t after_us);
+/* It leaves now: for a timer.run of one's own. */
+void msg_leaves(struct sim_timer *t);

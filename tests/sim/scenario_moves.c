@@ -1,7 +1,6 @@
 /* A name in `upstream` that is resolved again in the background: its servers come and go, and the
  * name server answers late, wrongly, or not at all. What it said last counts, and is asked for
  * again in time. */
-#include <stdlib.h>
 #include <string.h>
 #include "client.h"
 #include "dns_msg.h"
@@ -24,7 +23,7 @@ static struct {
 	unsigned n, ttl, valid_s;
 	uint64_t serves_us, asked_us;
 	bool failed; /* the last answer, if it was one, was not good */
-	/* each good answer, when it left, and when it did */
+	/* the good answers, and when they left */
 	struct said {
 		uint64_t at_us;
 		unsigned set;
@@ -57,8 +56,7 @@ static void well_said(struct sim_timer *t)
 		s->set |= 1u << (m->p[m->n - 16 * i - 1] - 1);
 	moves.nsaid++;
 	moves.failed = false;
-	sim_datagram_send(&m->from.sa, m->p, m->n, (struct sockaddr *)&m->to, m->tolen);
-	free(m);
+	msg_leaves(t);
 }
 
 static void say_well(const unsigned char *q, const struct sockaddr *to, socklen_t len,
